@@ -1,0 +1,120 @@
+"""Plain values that every room speaks: ranges, listing entries, object versions.
+
+No I/O here. Sizes are bytes, times are integer nanoseconds since the epoch unless a name says otherwise, ETags are
+bare lower-case hexadecimal without quotes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+"""MD5 of no bytes: what a listing shows for a DLO on Swift and for any large object on Ceph RGW."""
+
+DIRECTORY_CONTENT_TYPES = frozenset({"application/directory", "httpd/unix-directory"})
+"""Content types by which other tools mark an object as a directory."""
+
+INTERNAL_PREFIX = ".swiftfs/"
+"""Objects below this prefix are ours (dataset manifests), not part of the dataset."""
+
+SEGMENTS_SUFFIX = "_segments"
+"""Containers that other clients keep their segments in end so."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ByteRange:
+    """Half-open range ``[start, stop)`` of bytes; only ``swift.wire`` knows HTTP's inclusive end."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            raise ValueError(f"not a range: [{self.start}, {self.stop})")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Kind(IntEnum):
+    """How an object is stored. The numbers are written to the index: never renumber them."""
+
+    PLAIN = 0
+    SLO = 1
+    DLO = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ListingEntry:
+    """One object of a container listing, as the listing tells it.
+
+    ``etag`` is the listing's ``hash``; of a large object it is not the object's ETag. ``slo_etag`` is None unless the
+    server says that the object is an SLO. ``last_modified`` is in nanoseconds. ``content_type`` is None when the
+    server does not say.
+    """
+
+    name: str
+    size: int
+    etag: str
+    last_modified: int
+    content_type: str | None = None
+    slo_etag: str | None = None
+
+    @property
+    def is_directory_marker(self) -> bool:
+        """Whether the entry stands for a directory and not for a file."""
+        return self.name.endswith("/") or (self.size == 0 and self.content_type in DIRECTORY_CONTENT_TYPES)
+
+    @property
+    def may_be_large(self) -> bool:
+        """Whether only a HEAD can tell the object's true size and ETag (see docs/SEMANTICS.md, large objects)."""
+        return not self.is_directory_marker and (self.slo_etag is not None or self.etag == EMPTY_MD5)
+
+
+@dataclass(frozen=True, slots=True)
+class Subdir:
+    """One pseudo-directory of a listing with a delimiter; ``name`` ends with the delimiter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a HEAD or GET says of one object.
+
+    ``etag`` of an SLO is the MD5 of its segments' ETags. ``mtime`` is ``X-Object-Meta-Mtime`` and None where the
+    object has none. ``last_modified`` has whole seconds only, for headers carry no more.
+    """
+
+    name: str
+    size: int
+    etag: str
+    last_modified: int
+    kind: Kind
+    content_type: str | None = None
+    mtime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of one object: what a GET is pinned to and what a cached chunk belongs to.
+
+    For large objects ``last_modified`` pins (``If-Unmodified-Since``), for plain ones ``etag`` does (``If-Match``).
+    """
+
+    name: str
+    size: int
+    etag: str
+    last_modified: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """One container: its name, how many objects it holds and how many bytes they have."""
+
+    name: str
+    count: int
+    size: int
+    last_modified: int | None = None

@@ -1,0 +1,1 @@
+"""The Swift client: asyncio, one account, every request retried, pinned and counted."""

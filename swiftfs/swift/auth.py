@@ -1,0 +1,212 @@
+"""One token for every request, from Keystone v3 through keystoneauth1, renewed by one caller at a time.
+
+keystoneauth1 is blocking: it runs in a worker thread. It renews by itself when less than 120 s of life are left, which
+with short tokens means at every look; so it is asked once per login and the token is kept here, until the store
+refuses it or its life is nearly over. Neither tokens nor secrets ever reach a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from swiftfs.errors import AuthError, ConfigError, SwiftFSError, Unavailable, printable
+
+if TYPE_CHECKING:
+    from swiftfs.config import Remote
+
+log = logging.getLogger(__name__)
+
+SERVICE_TYPE = "object-store"
+RENEW_AT = 0.8
+"""Share of a token's life after which it is renewed before it is refused: a request in flight should outlive it."""
+KEYSTONE_TIMEOUT = 10.0
+"""Seconds for one exchange with Keystone: it answers in well under one."""
+LOGIN_ATTEMPTS = 4
+FIRST_LOGIN_PAUSE = 0.5
+"""Pauses of 0.5, 1 and 2 s between attempts: a start against a store that is down fails within 10 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and where it is good for. ``renew_at`` is in monotonic seconds, None when it never needs renewal."""
+
+    value: str = field(repr=False)
+    storage_url: str
+    renew_at: float | None
+    number: int
+
+
+class Login(Protocol):
+    """The blocking exchange with Keystone: returns token value, storage URL and seconds of life (None: unknown)."""
+
+    def __call__(self) -> tuple[str, str, float | None]: ...
+
+
+class Authenticator:
+    """Hands out the current token. One instance per client, used from one event loop.
+
+    ``logins`` counts exchanges that gave a token.
+    """
+
+    def __init__(self, login: Login, *, renewable: bool = True) -> None:
+        self._login = login
+        self._renewable = renewable
+        self._token: Token | None = None
+        self._lock = asyncio.Lock()
+        self.logins = 0
+
+    async def token(self) -> Token:
+        """The token to send now. Raises AuthError, ConfigError or Unavailable."""
+        token = self._token
+        if token is not None and (token.renew_at is None or time.monotonic() < token.renew_at):
+            return token
+        return await self._replace(token)
+
+    async def refused(self, token: Token) -> Token:
+        """A token to use instead of ``token``, which the store has refused.
+
+        However many requests were refused with the same token, one login is made. Raises AuthError when no other can
+        be had.
+        """
+        if not self._renewable:
+            raise AuthError(
+                "the store refuses the token of this remote",
+                hint="give credentials instead of a token: a token alone cannot be renewed",
+                status=401,
+            )
+        return await self._replace(token)
+
+    async def _replace(self, old: Token | None) -> Token:
+        async with self._lock:
+            current = self._token
+            if current is not None and (old is None or current.number != old.number):
+                return current
+            value, storage_url, life = await self._exchange()
+            self.logins += 1
+            renew_at = None if life is None or not self._renewable else time.monotonic() + life * RENEW_AT
+            self._token = Token(value, storage_url.rstrip("/"), renew_at, self.logins)
+            log.debug("login %d: token for %s, %s s of life", self.logins, storage_url, life)
+            return self._token
+
+    async def _exchange(self) -> tuple[str, str, float | None]:
+        pause = FIRST_LOGIN_PAUSE
+        for attempt in range(1, LOGIN_ATTEMPTS + 1):
+            try:
+                return await asyncio.to_thread(self._login)
+            except Unavailable as error:
+                if attempt == LOGIN_ATTEMPTS:
+                    raise
+                log.info("login failed, again in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+
+def authenticator(remote: Remote) -> Authenticator:
+    """The authenticator for ``remote``; nothing is sent before its first token is asked for."""
+    if remote.auth_type == "none":
+        if not remote.storage_url or not remote.auth_token:
+            raise ConfigError(f"{remote.source} has neither credentials nor storage_url with auth_token")
+        fixed = (remote.auth_token, remote.storage_url, None)
+        return Authenticator(lambda: fixed, renewable=False)
+    return Authenticator(KeystoneLogin(remote))
+
+
+class KeystoneLogin:
+    """One blocking login after another with the same credentials."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def __call__(self) -> tuple[str, str, float | None]:
+        """Raises AuthError (refused), ConfigError (region or service missing) or Unavailable (no answer)."""
+        from keystoneauth1 import exceptions, loading, session
+
+        remote = self._remote
+        try:
+            loader: Any = loading.get_plugin_loader(remote.auth_type)
+            plugin: Any = loader.load_from_options(**dict(remote.auth_options))
+            keystone = session.Session(auth=plugin, verify=remote.verify, timeout=KEYSTONE_TIMEOUT)
+            try:
+                access = plugin.get_access(keystone)
+            finally:
+                keystone.session.close()
+        except exceptions.MissingRequiredOptions as error:
+            missing = ", ".join(option.dest for option in error.options)
+            raise ConfigError(f"{remote.source} lacks {missing}") from None
+        except exceptions.NoMatchingPlugin:
+            raise ConfigError(f"{remote.source}: unknown kind of credentials '{remote.auth_type}'") from None
+        except exceptions.ClientException as error:
+            raise _login_error(remote, error) from None
+        storage_url = remote.storage_url or _storage_url(remote, access)
+        life = None
+        if access.expires is not None:
+            from datetime import UTC, datetime
+
+            life = max(0.0, (access.expires - datetime.now(UTC)).total_seconds())
+            if access.issued is not None:
+                # By Keystone's own clock: ours may be off by more than a short token's life.
+                life = max(0.0, (access.expires - access.issued).total_seconds())
+        return str(access.auth_token), storage_url, life
+
+
+def _login_error(remote: Remote, error: Any) -> SwiftFSError:
+    """Our error for keystoneauth1's ``error``; its text is not passed on where it could hold a secret."""
+    from keystoneauth1 import exceptions
+
+    where = remote.auth_options.get("auth_url", "Keystone")
+    if isinstance(error, exceptions.RequestTimeout | exceptions.ConnectTimeout):
+        return Unavailable(f"Keystone at {where} did not answer within {KEYSTONE_TIMEOUT:.0f} s")
+    if isinstance(error, exceptions.SSLError):
+        return Unavailable(
+            f"the certificate of Keystone at {where} is not trusted", hint="name your CA's file in OS_CACERT"
+        )
+    if isinstance(error, exceptions.ConnectFailure | exceptions.DiscoveryFailure):
+        return Unavailable(
+            f"cannot reach Keystone at {where}", hint=f"check the network and the auth URL in {remote.source}"
+        )
+    status = getattr(error, "http_status", None)
+    if status is not None and (status >= 500 or status == 429):
+        return Unavailable(f"Keystone at {where} answers with status {status}", status=status)
+    if status in {400, 401, 403, 404}:
+        # 404: no such application credential; 400: malformed credentials.
+        return AuthError(
+            f"Keystone at {where} refuses the credentials of {remote.source} (status {status})",
+            hint="check id and secret, and whether they have expired or been deleted",
+            status=status,
+        )
+    return AuthError(f"login at {where} failed: {printable(type(error).__name__)}", hint=f"check {remote.source}")
+
+
+def _storage_url(remote: Remote, access: Any) -> str:
+    """The storage URL of ``remote``'s region and interface. Raises ConfigError that names the known regions."""
+    from keystoneauth1 import exceptions
+
+    try:
+        found = access.service_catalog.url_for(
+            service_type=SERVICE_TYPE, interface=remote.interface, region_name=remote.region
+        )
+    except (exceptions.CatalogException, exceptions.EmptyCatalog):
+        found = None
+    if found:
+        return str(found)
+    endpoints = access.service_catalog.get_endpoints(service_type=SERVICE_TYPE) if access.has_service_catalog() else {}
+    known = [
+        (row.get("region_id") or row.get("region"), row.get("interface")) for rows in endpoints.values() for row in rows
+    ]
+    if not known:
+        raise ConfigError(f"Keystone lists no object store for the credentials of {remote.source}")
+    regions = sorted({region for region, _ in known if region})
+    if remote.region is not None and remote.region not in regions:
+        raise ConfigError(
+            f"{remote.source}: no object store in region '{remote.region}'", hint=f"known regions: {', '.join(regions)}"
+        )
+    interfaces = sorted({interface for region, interface in known if interface and remote.region in {None, region}})
+    raise ConfigError(
+        f"{remote.source}: no {remote.interface} endpoint of the object store",
+        hint=f"known endpoint types: {', '.join(interfaces)}",
+    )

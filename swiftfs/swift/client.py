@@ -1,0 +1,391 @@
+"""The store as coroutines: containers, listings, objects; each call retried by table, pinned and bounded in time.
+
+One :class:`Client` belongs to one event loop and one account. Rules it keeps, each with its reason in
+docs/CONCURRENCY.md and docs/SEMANTICS.md: redirects are refused (they would carry the token elsewhere), bodies are
+never decompressed, a body counts only with its full length, a resumed body continues under the same pin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swiftfs.errors import (
+    Changed,
+    Conflict,
+    ContainerNotFound,
+    Damaged,
+    Forbidden,
+    NotFound,
+    Rejected,
+    SwiftFSError,
+    Truncated,
+    Unavailable,
+)
+from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.swift import wire
+from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_transport
+
+if TYPE_CHECKING:
+    from swiftfs.config import Remote
+
+PAGE = 10_000
+"""Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
+BULK = 10_000
+"""Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
+SMALL_ANSWER = 16 * 1024 * 1024
+"""Bytes that a listing page or a status body may have: 10,000 entries with long names stay below."""
+FRUITLESS = 3
+"""Resumes in a row that may bring no byte before a body is given up: a segment that is gone never comes."""
+DAMAGED_ATTEMPTS = 3
+"""Times a whole object is fetched when its bytes have the wrong MD5: once damaged on the way is bad luck, three times
+is damage in the store."""
+SLOWEST_PUT = 64 * 1024
+"""Bytes a second a PUT is expected to make: its deadline grows with its size at this rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkDeleted:
+    """Outcome of a bulk delete; ``errors`` holds ``(container/name, status)`` of what is still there."""
+
+    deleted: int
+    not_found: int
+    errors: tuple[tuple[str, str], ...]
+
+
+@contextlib.asynccontextmanager
+async def open_client(remote: Remote, *, connections: int = 32, deadline: float = 60.0) -> AsyncIterator[Client]:
+    """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
+
+    Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
+    """
+    async with open_transport(remote, connections=connections, deadline=deadline) as transport:
+        await transport.login()
+        yield Client(transport)
+
+
+class Client:
+    """One account. Every method raises SwiftFSError subclasses only: AuthError, Forbidden, Unavailable and
+    DeadlineExceeded anywhere; the others where they are named."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def counters(self) -> Counters:
+        """What was sent and received so far."""
+        return self._transport.counters
+
+    async def storage_url(self) -> str:
+        """The account's URL as the catalogue gives it."""
+        return await self._transport.storage_url()
+
+    # Containers
+
+    async def containers(self) -> list[ContainerInfo]:
+        """Every container of the account, by name."""
+        found: list[ContainerInfo] = []
+        while True:
+            marker = found[-1].name if found else ""
+            answer = await self._transport.request(
+                "GET", "", query={"format": "json", "limit": str(PAGE), "marker": marker}, limit=SMALL_ANSWER
+            )
+            page = [row for row in wire.parse_containers(answer.body) if row.name > marker]
+            if not page:
+                return found
+            found.extend(page)
+
+    async def container_info(self, container: str) -> ContainerInfo:
+        """Object count and bytes of a container. Raises ContainerNotFound."""
+        try:
+            answer = await self._transport.request("HEAD", wire.container_path(container))
+        except SwiftFSError as error:
+            raise _about_container(error, container) from None
+        headers = answer.headers
+        return ContainerInfo(
+            container,
+            int(headers.get("X-Container-Object-Count", 0)),
+            int(headers.get("X-Container-Bytes-Used", 0)),
+        )
+
+    async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool:
+        """Make sure the container exists; True when it was made now."""
+        headers = {"X-Storage-Policy": storage_policy} if storage_policy else {}
+        answer = await self._transport.request("PUT", wire.container_path(container), headers=headers)
+        return answer.status == 201
+
+    async def delete_container(self, container: str) -> None:
+        """Remove an empty container. Raises ContainerNotFound, and Conflict when it is not empty."""
+        try:
+            await self._transport.request("DELETE", wire.container_path(container))
+        except Conflict as error:
+            raise Conflict(
+                "the container is not empty", container=container, txid=error.txid, hint="use purge, or delete first"
+            ) from None
+        except SwiftFSError as error:
+            raise _about_container(error, container) from None
+
+    # Listings
+
+    async def list_pages(
+        self, container: str, *, prefix: str = "", delimiter: str | None = None, marker: str = "", end_marker: str = ""
+    ) -> AsyncIterator[list[ListingEntry | Subdir]]:
+        """Pages of a listing, names strictly increasing by the bytes of their UTF-8, until a page is empty.
+
+        A page that is shorter than asked for is not the last: Ceph RGW sends 1,000 of 10,000 and says nothing.
+        Raises ContainerNotFound, and Truncated for a listing that repeats itself.
+        """
+        query = {"format": "json", "limit": str(PAGE)}
+        if prefix:
+            query["prefix"] = prefix
+        if delimiter:
+            query["delimiter"] = delimiter
+        if end_marker:
+            query["end_marker"] = end_marker
+        path = wire.container_path(container)
+        while True:
+            if marker:
+                query["marker"] = marker
+            try:
+                answer = await self._transport.request("GET", path, query=query, limit=SMALL_ANSWER)
+                page = wire.parse_listing(answer.body)
+                kept = wire.in_order(page, marker, flat=delimiter is None)
+            except SwiftFSError as error:
+                raise _about_container(error, container) from None
+            if not kept:
+                return
+            yield kept
+            marker = kept[-1].name
+
+    async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
+        """Pages of a flat listing. Raises as :meth:`list_pages`."""
+        async for page in self.list_pages(container, prefix=prefix):
+            yield [entry for entry in page if isinstance(entry, ListingEntry)]
+
+    # Objects
+
+    async def head(self, container: str, name: str) -> ObjectInfo:
+        """Size, ETag, times and kind of an object. Raises NotFound."""
+        try:
+            answer = await self._transport.request("HEAD", wire.object_path(container, name))
+            return wire.object_info(name, answer.headers)
+        except SwiftFSError as error:
+            raise _about_object(error, container, name) from None
+
+    async def get(self, container: str, version: ObjectVersion | str, span: ByteRange | None = None) -> bytes:
+        """The object's bytes, or those of ``span``; exactly as many as asked for.
+
+        ``version`` pins: other bytes than that version's raise Changed. A plain name takes what is there at the first
+        byte. The MD5 of a whole plain object is compared with its ETag. Raises NotFound, Changed, Truncated.
+        """
+        for attempt in range(1, DAMAGED_ATTEMPTS + 1):
+            try:
+                pieces = [piece async for piece in self.stream(container, version, span)]
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            except Damaged:
+                if attempt == DAMAGED_ATTEMPTS:
+                    raise
+                await self._transport.before_resume(attempt)
+        raise AssertionError("unreachable")
+
+    async def stream(
+        self, container: str, version: ObjectVersion | str, span: ByteRange | None = None
+    ) -> AsyncIterator[bytes]:
+        """As :meth:`get`, in pieces as they come, for objects of any size.
+
+        A body that breaks off is continued with a range under the same pin, three times in a row without a new byte
+        at the most. A wrong MD5 shows after the last piece: the caller must not trust the pieces before the end.
+        """
+        if isinstance(version, str):
+            pinned, name = None, version
+        else:
+            pinned, name = version, version.name
+        if span is not None and not len(span):
+            return
+        if pinned is not None and pinned.size == 0:
+            return
+        path = wire.object_path(container, name)
+        start = 0 if span is None else span.start
+        stop = (None if pinned is None else pinned.size) if span is None else span.stop
+        whole = span is None or (pinned is not None and span == ByteRange(0, pinned.size))
+        digest = hashlib.md5(usedforsecurity=False) if whole else None
+        fruitless = 0
+        position = start
+        while stop is None or position < stop:
+            headers = {} if pinned is None else _pin(pinned)
+            ranged = not (whole and position == start)
+            if ranged:
+                headers["Range"] = (
+                    f"bytes={position}-" if stop is None else wire.range_header(ByteRange(position, stop))
+                )
+            before = position
+            try:
+                async with self._transport.body(path, headers) as answer:
+                    info = _checked(answer, name, pinned, position if ranged else None)
+                    if pinned is None:
+                        pinned = ObjectVersion(name, info.size, info.etag, info.last_modified, info.kind)
+                    stop = min(pinned.size, pinned.size if stop is None else stop)
+                    async for piece in answer.pieces():
+                        if position + len(piece) > stop:
+                            raise Truncated("the store sent more bytes than the object has")
+                        position += len(piece)
+                        if digest is not None:
+                            digest.update(piece)
+                        yield piece
+                if position < stop:
+                    raise Truncated(f"the body ended at byte {position} of {stop}")
+            except (Truncated, Unavailable) as error:
+                fruitless = fruitless + 1 if position == before else 0
+                if fruitless >= FRUITLESS:
+                    raise _about_object(error, container, name, ByteRange(start, stop or position)) from None
+                await self._transport.before_resume(fruitless)
+            except SwiftFSError as error:
+                asked = ByteRange(start, stop) if stop is not None and span is not None else None
+                raise _about_object(error, container, name, asked) from None
+        plain = digest is not None and pinned is not None and pinned.kind is Kind.PLAIN
+        if plain and digest.hexdigest() != pinned.etag:
+            raise Damaged("the bytes do not have the MD5 that their ETag says", container=container, object=name)
+
+    async def put(
+        self,
+        container: str,
+        name: str,
+        body: Body,
+        *,
+        md5: str,
+        mtime: int | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """Store ``body`` under ``name`` and return its ETag.
+
+        ``md5`` travels as ``ETag``, so the server refuses a damaged body. ``mtime`` in nanoseconds is kept as
+        ``X-Object-Meta-Mtime``. Raises ContainerNotFound, Rejected (too large, quota), Truncated (the server got
+        other bytes), and what reading ``body`` raises.
+        """
+        headers = {"ETag": md5, "Content-Type": content_type or "application/octet-stream"}
+        if mtime is not None:
+            headers[wire.MTIME_HEADER] = wire.format_mtime(mtime)
+        size = len(body) if isinstance(body, bytes) else body.size
+        try:
+            answer = await self._transport.request(
+                "PUT",
+                wire.object_path(container, name),
+                headers=headers,
+                body=body,
+                extra_time=size / SLOWEST_PUT,
+            )
+        except NotFound as error:
+            raise _about_container(error, container) from None
+        except SwiftFSError as error:
+            raise _about_object(error, container, name) from None
+        etag = wire.bare_etag(answer.headers.get("ETag", ""))
+        if answer.status == 202:
+            # A server whose clock is behind accepts a PUT that does not win (Swift's obj.py): look what is there.
+            etag = (await self.head(container, name)).etag
+        if etag != md5:
+            raise Truncated("the store holds other bytes than were sent", container=container, object=name)
+        return etag
+
+    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
+        """Remove an object; ``with_segments`` removes what an SLO's manifest names too. Raises NotFound, Conflict."""
+        query = {"multipart-manifest": "delete"} if with_segments else {}
+        try:
+            answer = await self._transport.request(
+                "DELETE", wire.object_path(container, name), query=query, limit=SMALL_ANSWER
+            )
+            if with_segments and answer.body.strip():
+                _, _, errors = wire.parse_bulk_answer(answer.body)
+                if errors:
+                    raise Conflict(f"{len(errors)} segments could not be deleted, the first: {errors[0][1]}")
+        except SwiftFSError as error:
+            raise _about_object(error, container, name) from None
+
+    async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkDeleted:
+        """Remove many objects, 10,000 a request. Raises ContainerNotFound; single failures are in the outcome."""
+        deleted = not_found = 0
+        errors: list[tuple[str, str]] = []
+        for first in range(0, len(names), BULK):
+            batch = names[first : first + BULK]
+            try:
+                answer = await self._transport.request(
+                    "POST",
+                    "",
+                    query={"bulk-delete": "1"},
+                    headers={"Content-Type": "text/plain", "Accept": "application/json"},
+                    body=wire.bulk_delete_body(container, batch),
+                    limit=SMALL_ANSWER,
+                    # The server deletes one by one or few at a time before it answers.
+                    extra_time=len(batch) / 10,
+                )
+                one, missing, failed = wire.parse_bulk_answer(answer.body)
+            except SwiftFSError as error:
+                raise _about_container(error, container) from None
+            deleted += one
+            not_found += missing
+            errors.extend(failed)
+        return BulkDeleted(deleted, not_found, tuple(errors))
+
+
+def _pin(version: ObjectVersion) -> dict[str, str]:
+    """Headers that make a GET fail with 412 unless the object is still ``version``.
+
+    Large objects on Ceph RGW answer 412 to any ``If-Match``; ``If-Unmodified-Since`` works on both servers.
+    """
+    if version.kind is Kind.PLAIN:
+        return {"If-Match": f'"{version.etag}"'}
+    return {"If-Unmodified-Since": wire.format_http_date(version.last_modified)}
+
+
+def _checked(answer: Answer, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:
+    """What the headers of a GET say, once they fit the version pinned and the byte asked for.
+
+    ``position`` is None when the whole object was asked for. Raises Changed and Truncated.
+    """
+    headers = answer.headers
+    if answer.status == 206:
+        if position is None:
+            raise Truncated("the store sent a part where the whole object was asked for")
+        if "multipart/byteranges" in headers.get("Content-Type", ""):
+            raise Truncated("the store sent several ranges where one was asked for")
+        sent, total = wire.parse_content_range(headers.get("Content-Range", ""))
+        if sent.start != position:
+            raise Truncated(f"the store sent bytes from {sent.start} where {position} was asked for")
+        if total is None:
+            raise Truncated("the store does not say the object's size")
+    elif position is not None:
+        raise Truncated("the store ignored the range that was asked for")
+    else:
+        total = None
+    info = wire.object_info(name, headers, total)
+    if pinned is None:
+        return info
+    if info.etag != pinned.etag:
+        raise Changed("the object has changed in the store")
+    if info.size != pinned.size:
+        raise Truncated(f"the store sends {info.size} bytes of an object of {pinned.size}")
+    return info
+
+
+def _about_container(error: SwiftFSError, container: str) -> SwiftFSError:
+    """``error`` with its container; "not found" becomes the container's."""
+    if isinstance(error, NotFound):
+        return ContainerNotFound(
+            f"container '{container}' not found", container=container, txid=error.txid, status=error.status
+        )
+    error.container = error.container or container
+    return error
+
+
+def _about_object(error: SwiftFSError, container: str, name: str, span: ByteRange | None = None) -> SwiftFSError:
+    """``error`` with its place in the store."""
+    error.container = error.container or container
+    error.object = error.object or name
+    if span is not None and error.span is None:
+        error.span = (span.start, span.stop)
+    return error
+
+
+__all__ = ["Body", "BulkDeleted", "Client", "Counters", "Forbidden", "Rejected", "open_client"]

@@ -1,0 +1,439 @@
+"""Requests over aiohttp: one token, one retry policy, one place where aiohttp's errors become ours.
+
+Every request ends within its deadline. aiohttp's errors are never passed on: their ``repr`` holds the request's headers
+and so the token (aiohttp 3.14, ``ClientResponseError.request_info``). Redirects are refused, since aiohttp would carry
+``X-Auth-Token`` to another host; bodies are taken as they are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import aiohttp
+from yarl import URL
+
+from swiftfs import __version__
+from swiftfs.errors import (
+    AuthError,
+    Changed,
+    ConfigError,
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    NotFound,
+    Rejected,
+    SwiftFSError,
+    Truncated,
+    Unavailable,
+    printable,
+)
+from swiftfs.swift import retry
+from swiftfs.swift.auth import Authenticator, Token, authenticator
+from swiftfs.swift.retry import Verdict
+from swiftfs.swift.throttle import Throttle
+
+if TYPE_CHECKING:
+    from swiftfs.config import Remote
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a TCP and TLS handshake; a lost SYN must not use up a deadline."""
+STALL = 15.0
+"""Seconds without a byte after which a connection is given up and the request sent again on another."""
+KEEP_ALIVE = 20.0
+"""Seconds an idle connection is kept: below the 30 to 75 s of common servers, so that we close first."""
+READ_BUFFER = 256 * 1024
+"""Bytes aiohttp may hold of one body before it stops reading: a whole Food-11 image fits."""
+PIECE = 1024 * 1024
+"""Most bytes handed over at once, and of an error's body that is read to keep its connection."""
+MESSAGE = 200
+"""Characters of a server's own explanation that are shown."""
+
+
+class StreamBody(Protocol):
+    """A body of known ``size`` in bytes that can be opened again for every attempt."""
+
+    @property
+    def size(self) -> int: ...
+
+    def open(self) -> AsyncIterator[bytes]: ...
+
+
+Body = bytes | StreamBody
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one client has done: requests to the store (retries included), body bytes, retries and logins."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
+    retries: int = 0
+    logins: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status and headers of an answer; ``body`` when it was read whole, else :meth:`pieces` gives it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
+    _counters: Counters | None = field(default=None, repr=False)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises Truncated or Unavailable when it breaks off or stalls."""
+        assert self._response is not None
+        assert self._counters is not None
+        content = self._response.content
+        with _translated():
+            while piece := await content.readany():
+                self._counters.received += len(piece)
+                yield piece
+
+
+@contextlib.asynccontextmanager
+async def open_transport(remote: Remote, *, connections: int, deadline: float) -> AsyncIterator[Transport]:
+    """A transport that closes its connections when it is left."""
+    connector = aiohttp.TCPConnector(
+        limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=READ_BUFFER,
+        skip_auto_headers={"User-Agent", "Accept-Encoding", "Accept", "Content-Type"},
+        headers={"User-Agent": f"swiftfs/{__version__}", "Accept-Encoding": "identity"},
+    )
+    async with session:
+        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline)
+
+
+def _tls(remote: Remote) -> ssl.SSLContext | bool:
+    if remote.verify is True:
+        return True
+    if remote.verify is False:
+        log.warning("certificates are not checked for %s: anybody on the way can read and change the data", remote.name)
+        return False
+    try:
+        return ssl.create_default_context(cafile=remote.verify)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot read the CA file {remote.verify}: {error}") from None
+
+
+class Transport:
+    """Sends requests for one account. ``deadline`` seconds bound each of them with all its retries."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, auth: Authenticator, *, connections: int, deadline: float
+    ) -> None:
+        self._session = session
+        self._auth = auth
+        self._throttle = Throttle(connections)
+        self._budget = retry.RetryBudget()
+        self._deadline = deadline
+        self._counters = Counters()
+
+    @property
+    def counters(self) -> Counters:
+        """Counts so far."""
+        self._counters.logins = self._auth.logins
+        return self._counters
+
+    async def login(self) -> None:
+        """Get a token now. Raises AuthError, ConfigError, Unavailable."""
+        async with _within(self._deadline):
+            await self._auth.token()
+
+    async def storage_url(self) -> str:
+        """The account's URL as the catalogue gives it."""
+        return (await self._auth.token()).storage_url
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        limit: int = PIECE,
+        extra_time: float = 0.0,
+    ) -> Answer:
+        """One request and its whole answer of at most ``limit`` bytes; a 2xx, or it raises.
+
+        ``extra_time`` seconds are added to the deadline and to the stall timer for work that takes long by its size.
+        """
+        attempts = _Attempts(self)
+        async with _within(self._deadline + extra_time, attempts):
+            while True:
+                try:
+                    async with self._send(method, path, query, headers, body, attempts, STALL + extra_time) as response:
+                        content = await self._read(response, limit)
+                        return Answer(response.status, response.headers, content)
+                except SwiftFSError as error:
+                    await attempts.failed(error)
+
+    @contextlib.asynccontextmanager
+    async def body(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        """A GET whose body is read piece by piece; retried until its headers are there, not after."""
+        attempts = _Attempts(self)
+        async with contextlib.AsyncExitStack() as stack:
+            async with _within(self._deadline, attempts):
+                while True:
+                    try:
+                        response = await stack.enter_async_context(
+                            self._send("GET", path, None, headers, None, attempts, STALL)
+                        )
+                        break
+                    except SwiftFSError as error:
+                        await attempts.failed(error)
+            yield Answer(response.status, response.headers, _response=response, _counters=self._counters)
+
+    async def before_resume(self, fruitless: int) -> None:
+        """Wait until a body that broke off may be continued; ``fruitless`` resumes before this one got no byte.
+
+        Raises DeadlineExceeded when other retries leave it no place.
+        """
+        async with _within(self._deadline):
+            await asyncio.sleep(retry.pause(fruitless, random.random()) if fruitless else 0)
+            await self._take_retry()
+
+    async def _take_retry(self) -> None:
+        """Wait for the budget to allow one more retry; the caller's deadline bounds it."""
+        while wait := self._budget.take(time.monotonic()):  # noqa: ASYNC110 (time frees the budget, no task does)
+            await asyncio.sleep(wait)
+        self._counters.retries += 1
+
+    @contextlib.asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: Body | None,
+        attempts: _Attempts,
+        stall: float,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One attempt: yields a 2xx answer with its body unread, or raises."""
+        token = await self._auth.token()
+        attempts.token = token
+        url = token.storage_url + path
+        if query:
+            url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
+        sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
+        source: _CountedBody | None = None
+        data: bytes | AsyncIterator[bytes] | None = None
+        if isinstance(body, bytes):
+            data = body
+        elif body is not None:
+            source = _CountedBody(body)
+            data = source.pieces()
+            sent_headers["Content-Length"] = str(body.size)
+        epoch = await self._throttle.enter()
+        self._budget.note_request(time.monotonic())
+        self._counters.requests += 1
+        slower = ok = False
+        try:
+            with _translated():
+                try:
+                    response = await self._session.request(
+                        method,
+                        URL(url, encoded=True),
+                        data=data,
+                        headers=sent_headers,
+                        allow_redirects=False,
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
+                    )
+                except Exception:
+                    if source is not None and source.failure is not None:
+                        raise source.failure from None
+                    raise
+            async with response:
+                if 200 <= response.status < 300:
+                    ok = True
+                    self._counters.sent += len(body) if isinstance(body, bytes) else body.size if body else 0
+                    yield response
+                    return
+                slower = retry.verdict(response.status) is Verdict.RETRY_SLOWER
+                explanation = b""
+                with contextlib.suppress(SwiftFSError):
+                    explanation = await self._read(response, PIECE)
+                attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())
+                raise _status_error(response.status, response.headers, explanation)
+        finally:
+            self._throttle.leave(epoch, slower=slower, ok=ok)
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """The whole body of at most ``limit`` bytes. Raises Truncated for a longer one."""
+        pieces: list[bytes] = []
+        size = 0
+        with _translated():
+            while piece := await response.content.readany():
+                size += len(piece)
+                if size > limit:
+                    raise Truncated(f"the answer is longer than {limit} bytes")
+                pieces.append(piece)
+        self._counters.received += size
+        return b"".join(pieces)
+
+
+class _Attempts:
+    """The attempts of one request: raises when there is no sense in another one, else waits for its turn."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._number = 0
+        self._renewed = False
+        self.token: Token | None = None
+        self.retry_after: float | None = None
+        self.last: SwiftFSError | None = None
+
+    async def failed(self, error: SwiftFSError) -> None:
+        """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
+        transport = self._transport
+        self._number += 1
+        self.last = error
+        retry_after, self.retry_after = self.retry_after, None
+        verdict = _verdict(error, self.token)
+        if verdict is Verdict.LOGIN and self.token is not None and not self._renewed:
+            # The token may have expired; once it is renewed a second refusal is meant for these credentials.
+            self._renewed = True
+            await transport._auth.refused(self.token)
+            transport._counters.retries += 1
+            return
+        if verdict in {Verdict.FAIL, Verdict.LOGIN}:
+            raise error
+        pause = retry.pause(self._number, random.random(), retry_after)
+        log.debug("attempt %d failed, again in %.2f s: %s", self._number, pause, error)
+        await asyncio.sleep(pause)
+        await transport._take_retry()
+        self._renewed = False
+
+
+def _verdict(error: SwiftFSError, token: Token | None) -> Verdict:
+    if error.status is not None:
+        if error.status == 403 and token is not None and token.renew_at is not None:
+            # Ceph RGW answers 403 to some expired tokens (rclone #2018): one past its renewal time is worth a login.
+            return Verdict.LOGIN if time.monotonic() >= token.renew_at else Verdict.FAIL
+        return retry.verdict(error.status)
+    return Verdict.RETRY if isinstance(error, Unavailable | Truncated) else Verdict.FAIL
+
+
+class _CountedBody:
+    """A streamed body that must have its promised size; its own failure is kept, for aiohttp would wrap it."""
+
+    def __init__(self, body: StreamBody) -> None:
+        self._body = body
+        self.failure: SwiftFSError | None = None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        left = self._body.size
+        try:
+            async for piece in self._body.open():
+                left -= len(piece)
+                if left < 0:
+                    raise Changed("the source has grown while it was read")
+                yield piece
+            if left:
+                raise Changed("the source has shrunk while it was read")
+        except SwiftFSError as error:
+            self.failure = error
+            raise
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIterator[None]:
+    """Bound a call in time; raises DeadlineExceeded with the last failure as its reason."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        last = attempts.last if attempts is not None else None
+        reason = f": {last.message}" if last is not None else ""
+        raise DeadlineExceeded(
+            f"no success within {seconds:.0f} s{reason}", txid=last.txid if last is not None else None
+        ) from None
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn aiohttp's errors into ours, leaving behind what may hold the token."""
+    try:
+        yield
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        raise ConfigError(
+            f"no trusted connection to the store: {printable(type(error).__name__)}",
+            hint="name your CA's file in OS_CACERT",
+        ) from None
+    except TimeoutError as error:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            raise Unavailable(f"no connection to the store within {CONNECT_TIMEOUT:.0f} s") from None
+        if isinstance(error, aiohttp.ServerTimeoutError):
+            raise Unavailable("the store sent nothing for too long") from None
+        raise
+    except aiohttp.ClientConnectorError as error:
+        raise Unavailable(f"cannot connect to the store at {error.host}:{error.port}: {_reason(error)}") from None
+    except aiohttp.ClientPayloadError:
+        raise Truncated("the answer broke off before its end") from None
+    except aiohttp.ClientResponseError as error:
+        raise Truncated(f"unreadable answer: {printable(error.message[:MESSAGE])}") from None
+    except aiohttp.InvalidURL:
+        raise Rejected("the storage URL of the catalogue cannot be used") from None
+    except (aiohttp.ClientConnectionError, ConnectionError) as error:
+        raise Unavailable(f"the connection broke off: {printable(type(error).__name__)}") from None
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    return printable(error.os_error.strerror or type(error.os_error).__name__)
+
+
+def _quote_query(value: str) -> str:
+    from urllib.parse import quote
+
+    return quote(value, safe="")
+
+
+def _status_error(status: int, headers: Mapping[str, str], body: bytes) -> SwiftFSError:
+    """Our error for an answer that is not 2xx."""
+    txid = headers.get("X-Trans-Id") or headers.get("X-Openstack-Request-Id")
+    text = "" if body.lstrip()[:1] in {b"<", b"{"} else body.decode("utf-8", "replace").strip()
+    said = f": {printable(text[:MESSAGE])}" if text else ""
+    kind: type[SwiftFSError]
+    if 300 <= status < 400:
+        kind, message = Rejected, "the store redirects elsewhere, which is refused: it could take the token along"
+    elif status == 401:
+        kind, message = AuthError, "the store refuses the token"
+    elif status == 403:
+        kind, message = Forbidden, "the store forbids this request"
+    elif status == 404:
+        kind, message = NotFound, "not found"
+    elif status == 409:
+        kind, message = Conflict, f"the store refuses because of what it holds (status 409){said}"
+    elif status in {412, 416}:
+        kind, message = Changed, "the object has changed in the store"
+    elif status == 422:
+        kind, message = Rejected, "the store got other bytes than were announced"
+    elif status == 413:
+        kind, message = Rejected, f"the store refuses the size: over its limit or your quota{said}"
+    elif retry.verdict(status) is not Verdict.FAIL or status >= 500:
+        kind, message = Unavailable, f"the store answers with status {status}{said}"
+    else:
+        kind, message = Rejected, f"the store refuses the request with status {status}{said}"
+    return kind(message, txid=txid, status=status)
