@@ -245,8 +245,12 @@ class Client:
             except SwiftFSError as error:
                 asked = ByteRange(start, stop) if stop is not None and span is not None else None
                 raise _about_object(error, container, name, asked) from None
-        plain = digest is not None and pinned is not None and pinned.kind is Kind.PLAIN
-        if plain and digest.hexdigest() != pinned.etag:
+        if (
+            digest is not None
+            and pinned is not None
+            and pinned.kind is Kind.PLAIN
+            and digest.hexdigest() != pinned.etag
+        ):
             raise Damaged("the bytes do not have the MD5 that their ETag says", container=container, object=name)
 
     async def put(

@@ -1,0 +1,369 @@
+"""``swiftfs mount``, ``umount``, ``status``, ``refresh`` and ``warm``: a mount's life from the command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swiftfs.cli.parameters import DURATION, PERMISSIONS, SIZE
+from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
+
+log = logging.getLogger(__name__)
+
+ASK_PATIENCE = 10.0
+"""Seconds a mount gets to answer a question about itself."""
+REFRESH_PATIENCE = 600.0
+"""Seconds for a listing that somebody waits for: a million names take a minute or two."""
+UNMOUNT_PATIENCE = 15.0
+"""Seconds the mount's process gets to end after the tree is detached."""
+POLL = 0.05
+START_PATIENCE = 600.0
+"""Seconds a mount in the background gets to answer: the first listing of a million names is part of it."""
+
+ACCEPTED = {
+    "read-only": "the mount is always read-only",
+    "async-read": "reads are always asynchronous",
+    "no-modtime": "times come from the listing and cost nothing",
+    "use-server-modtime": "times come from the listing",
+    "no-checksum": "checksums are always checked",
+    "no-seek": "files can always be read from anywhere",
+    "vfs-refresh": "the whole tree is listed before the mount answers",
+    "vfs-fast-fingerprint": "versions are told by ETag at no cost",
+    "default-permissions": "the kernel always checks permissions",
+    "fast-list": "there is one flat listing always",
+}
+ACCEPTED_WITH_VALUE = {
+    "vfs-cache-mode": "everything read is cached; see --cache-size",
+    "vfs-cache-max-age": "cached chunks are kept until room is needed",
+    "vfs-cache-poll-interval": "the cache's bound is kept at every write",
+    "vfs-read-chunk-size": "see --chunk-size",
+    "vfs-read-chunk-size-limit": "see --chunk-size",
+    "vfs-read-ahead": "reading ahead adapts to the reader",
+    "vfs-read-wait": "reads out of order do not wait",
+    "vfs-handle-caching": "handles cost nothing",
+    "buffer-size": "there is no buffer for each file",
+    "poll-interval": "see --refresh",
+    "daemon-wait": "--daemon waits until the mount answers",
+    "daemon-timeout": "every request has a deadline, see --deadline",
+    "transfers": "see --streams",
+    "checkers": "there is nothing to check one by one",
+    "volname": "Linux has no volume names",
+    "devname": "the source in /proc/mounts is the remote path",
+}
+"""Flags of ``rclone mount`` that are taken so that a command line can stay as it is; the note says why they do
+nothing here."""
+
+
+def _rclone_flags(command: Any) -> Any:
+    for name in ACCEPTED:
+        command = click.option(f"--{name}", is_flag=True, hidden=True, expose_value=False, callback=_note)(command)
+    for name in ACCEPTED_WITH_VALUE:
+        command = click.option(f"--{name}", hidden=True, expose_value=False, callback=_note)(command)
+    return command
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value:
+        name = str(parameter.opts[0]).removeprefix("--")
+        log.info("--%s: %s", name, ACCEPTED.get(name) or ACCEPTED_WITH_VALUE[name])
+    return value
+
+
+@click.command()
+@click.argument("source", metavar="REMOTE:CONTAINER[/PREFIX]")
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("--daemon", is_flag=True, help="Run in the background; returns when the mount answers.")
+@click.option("--allow-other", is_flag=True, help="Let other users read, containers included.")
+@click.option("--allow-root", is_flag=True, help="Let root read; the same as --allow-other with FUSE 3.")
+@click.option("--allow-non-empty", is_flag=True, help="Mount over a directory that has files in it.")
+@click.option("--recover", is_flag=True, help="Detach a dead swiftfs mount from the mountpoint first.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Where chunks are kept.")
+@click.option("--cache-size", "--vfs-cache-max-size", type=SIZE, help="Most bytes kept there, such as 20G.")
+@click.option(
+    "--cache-min-free", "--vfs-cache-min-free-space", type=SIZE, default="1G", show_default=True,
+    help="Bytes of the disk left free.",
+)  # fmt: skip
+@click.option(
+    "--chunk-size", type=SIZE, default="8M", show_default=True, help="Unit in which large objects are fetched."
+)
+@click.option(
+    "--streams", "--vfs-read-chunk-streams", type=click.IntRange(1, 256), default=32, show_default=True,
+    help="Requests to the store at once.",
+)  # fmt: skip
+@click.option(
+    "--deadline", "--timeout", type=DURATION, default="60s", show_default=True, help="Longest a read may take."
+)
+@click.option("--refresh", type=DURATION, default="5m", show_default=True, help="List again so often; 'off': never.")
+@click.option(
+    "--prefetch", type=click.Choice(["auto", "all", "off"]), default="auto", show_default=True,
+    help="Fetch files before they are asked for.",
+)  # fmt: skip
+@click.option(
+    "--attr-timeout", type=DURATION, default="1h", show_default=True, help="The kernel may keep attributes so long."
+)
+@click.option(
+    "--dir-cache-time", type=DURATION, default="1h", show_default=True, help="The kernel may keep names so long."
+)
+@click.option("--uid", type=int, help="Owner of all files; you by default.")
+@click.option("--gid", type=int, help="Group of all files; yours by default.")
+@click.option("--umask", type=PERMISSIONS, default="0", help="Permission bits to take away.")
+@click.option("--file-perms", type=PERMISSIONS, default="0444", show_default=True, help="Permission bits of files.")
+@click.option(
+    "--dir-perms", type=PERMISSIONS, default="0555", show_default=True, help="Permission bits of directories."
+)
+@click.option("--no-kernel-tuning", is_flag=True, help="Leave the kernel's read-ahead for this mount alone.")
+@click.option("-o", "--option", "options", multiple=True, help="An option for fusermount3, such as noexec.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="Where a mount in the background writes its log.")
+@_rclone_flags
+def mount(source: str, mountpoint: Path, **given: Any) -> None:
+    """Mount a container, or what is below PREFIX in it, read-only.
+
+    Metadata comes from one listing; files are fetched once, checked and cached. In the foreground, Ctrl-C unmounts.
+
+    \b
+    Example:
+      swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
+      fusermount3 -u /mnt/object
+    """
+    from swiftfs.mount.preflight import before_mount
+
+    from swiftfs.mount import daemonize, session
+
+    settings = _settings(source, mountpoint, given)
+    before_mount(
+        settings.mountpoint,
+        allow_other=settings.allow_other,
+        allow_non_empty=given["allow_non_empty"],
+        recover=given["recover"],
+    )
+    if not given["daemon"]:
+        session.serve(settings, lambda: log.info("%s is ready", settings.mountpoint))
+        return
+    log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
+    pid = daemonize.in_background(
+        lambda ready: session.serve(settings, ready), log_file=log_file, patience=START_PATIENCE
+    )
+    log.info("mounted by process %d, which logs to %s", pid, log_file)
+
+
+def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
+    """The frozen settings that a command line means. Raises UsageError and ConfigError."""
+    from swiftfs import config
+    from swiftfs.cache.budget import default_limit
+    from swiftfs.fs.fuse import View
+    from swiftfs.fs.prefetch import Mode
+    from swiftfs.mount.control import socket_path
+    from swiftfs.mount.mounts import real_mountpoint
+    from swiftfs.mount.session import MountSettings
+
+    path = config.parse_remote_path(source)
+    if not path.container:
+        raise UsageError(f"'{source}' names no container", hint="write REMOTE:CONTAINER")
+    config.find_remote(path.remote, os.environ)  # says now what is wrong with it
+    where = real_mountpoint(mountpoint)
+    cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
+    size = given["cache_size"]
+    if size is None:
+        cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk = shutil.disk_usage(cache_dir)
+        size = default_limit(disk.free)
+    umask = given["umask"]
+    return MountSettings(
+        remote=path.remote,
+        container=path.container,
+        prefix=path.prefix,
+        mountpoint=where,
+        view=View(
+            uid=os.getuid() if given["uid"] is None else given["uid"],
+            gid=os.getgid() if given["gid"] is None else given["gid"],
+            file_mode=given["file_perms"] & ~umask & ~0o222,
+            directory_mode=given["dir_perms"] & ~umask & ~0o222,
+            entry_timeout=_seconds(given["dir_cache_time"]),
+            attr_timeout=_seconds(given["attr_timeout"]),
+        ),
+        allow_other=given["allow_other"] or given["allow_root"],
+        cache_dir=cache_dir,
+        cache_size=size,
+        cache_min_free=given["cache_min_free"],
+        index_dir=config.state_directory(os.environ) / "index",
+        control_socket=socket_path(config.runtime_directory(os.environ), where),
+        chunk_size=given["chunk_size"],
+        streams=given["streams"],
+        deadline=_seconds(given["deadline"]),
+        refresh=given["refresh"],
+        prefetch=Mode(given["prefetch"]),
+        tune_kernel=not given["no_kernel_tuning"],
+        options=tuple(given["options"]),
+    )
+
+
+def _seconds(value: float | None) -> float:
+    """A duration where 'off' means as long as can be said: a year."""
+    return 365 * 86_400.0 if value is None else value
+
+
+def _log_file(mountpoint: Path) -> Path:
+    from swiftfs import config
+
+    name = "-".join(part for part in mountpoint.parts if part != "/") or "root"
+    return config.state_directory(os.environ) / "log" / f"mount-{name}.log"
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("--lazy", is_flag=True, help="Detach now, end when the last open file is closed.")
+def umount(mountpoint: Path, lazy: bool) -> None:
+    """Unmount, and wait until the mount's processes have ended.
+
+    \b
+    Example:
+      swiftfs umount /mnt/object
+    """
+    from swiftfs.mount.mounts import find_mount, real_mountpoint
+
+    where = real_mountpoint(mountpoint)
+    found = find_mount(where)
+    if found is None:
+        raise ConfigError(f"nothing is mounted on {where}")
+    if not found.ours:
+        raise ConfigError(f"{where} is a {found.fstype} mount, not one of swiftfs")
+    try:
+        pid = int(_ask(where, {"command": "status"}, ASK_PATIENCE)["pid"])
+    except SwiftFSError:
+        pid = None  # a dead mount: detach it all the same
+    command = ["fusermount3", "-u", *(["-z"] if lazy or pid is None else []), os.fspath(where)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=UNMOUNT_PATIENCE, check=False)
+    if done.returncode != 0:
+        from swiftfs.mount.holders import holders
+
+        using = holders(where)
+        hint = f"in use by {', '.join(using)}; close them, or --lazy" if using else "close what uses it, or --lazy"
+        raise SwiftFSError(f"cannot unmount {where}: {done.stderr.strip()}", hint=hint)
+    if pid is None or lazy:
+        return
+    limit = time.monotonic() + UNMOUNT_PATIENCE
+    while os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
+        if time.monotonic() > limit:
+            raise Unavailable(f"process {pid} of the mount does not end", hint=f"see {_log_file(where)}")
+        time.sleep(POLL)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits for its parent to look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return True
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
+    """Show what a mount has done: requests, bytes, hits. Without MOUNTPOINT, list the mounts.
+
+    \b
+    Example:
+      swiftfs status /mnt/object
+    """
+    from swiftfs.mount.mounts import mounts, real_mountpoint
+
+    if mountpoint is None:
+        ours = [found for found in mounts() if found.ours]
+        if as_json:
+            click.echo(json.dumps([{"mountpoint": str(m.mountpoint), "remote": m.source} for m in ours]))
+        else:
+            for found in ours:
+                click.echo(f"{found.source} on {found.mountpoint}")
+        return
+    where = real_mountpoint(mountpoint)
+    while True:
+        answer = _ask(where, {"command": "status"}, ASK_PATIENCE)
+        if as_json:
+            click.echo(json.dumps(answer))
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            click.echo(_in_words(answer))
+        if not watch:
+            return
+        time.sleep(1)
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+def refresh(mountpoint: Path) -> None:
+    """List the container again and show what has changed in it.
+
+    \b
+    Example:
+      swiftfs refresh /mnt/object
+    """
+    from swiftfs.mount.mounts import real_mountpoint
+
+    answer = _ask(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
+    click.echo("{added} added, {changed} changed, {removed} removed; {files} files".format(**answer))
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("path", required=False, default="")
+@click.option("--wait", is_flag=True, help="Return when everything has been fetched.")
+def warm(mountpoint: Path, path: str, wait: bool) -> None:
+    """Fetch everything below PATH (default: all) into the cache.
+
+    \b
+    Example:
+      swiftfs warm /mnt/object training --wait
+    """
+    from swiftfs.mount.mounts import real_mountpoint
+
+    where = real_mountpoint(mountpoint)
+    answer = _ask(where, {"command": "warm", "path": path}, REFRESH_PATIENCE)
+    click.echo(f"fetching {answer['files']:,} files, {answer['bytes']:,} bytes")
+    while wait:
+        fetch = _ask(where, {"command": "status"}, ASK_PATIENCE)["fetch"]
+        if not fetch["waiting"] and not fetch["running"]:
+            return
+        time.sleep(POLL * 4)
+
+
+def _ask(mountpoint: Path, request: dict[str, Any], patience: float) -> dict[str, Any]:
+    from swiftfs import config
+    from swiftfs.mount.control import ask, socket_path
+
+    try:
+        return ask(socket_path(config.runtime_directory(os.environ), mountpoint), request, patience=patience)
+    except ConfigError as error:
+        raise ConfigError(f"{mountpoint}: {error.message}", hint=error.hint) from None
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    reads, fetch = answer["reads"], answer["fetch"]
+    looked = reads["hits"] + reads["misses"]
+    share = f"{100 * reads['hits'] / looked:.1f} %" if looked else "none yet"
+    rows = [
+        (answer["remote"], f"on {answer['mountpoint']}, process {answer['pid']}, up {answer['uptime']:,.0f} s"),
+        ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"),
+        ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
+                  f"{fetch['logins']:,} logins"),
+        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} chunks done"),
+        ("readers", f"{reads['opens']:,} opens, {reads['reads']:,} reads, {reads['read_bytes']:,} bytes, "
+                    f"{reads['errors']:,} errors"),
+        ("from the cache", f"{share} of {looked:,}"),
+        ("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes"),
+        ("prefetch", f"{answer['prefetch']['mode']}, reading looks {answer['prefetch']['pattern']}"),
+    ]  # fmt: skip
+    if fetch["hidden"]:
+        rows.append(("not shown", f"{fetch['hidden']:,} objects whose names no file can have"))
+    return "\n".join(f"{name:<16}{text}" for name, text in rows)

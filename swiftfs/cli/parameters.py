@@ -1,0 +1,66 @@
+"""Kinds of values on the command line: sizes, durations, permission bits, written as rclone's users write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:iB?|B)?\Z", re.IGNORECASE)
+_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+class Size(click.ParamType[int]):
+    """Bytes, with rclone's binary suffixes: ``20G``, ``512Ki``, ``1.5M``; a bare number is bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Raises click's error for anything else."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.match(str(value).strip())
+        if not match:
+            self.fail(f"'{value}' is not a size; write for example 512M or 20G", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+class Duration(click.ParamType[float | None]):
+    """Seconds as rclone writes them: ``300ms``, ``10s``, ``5m``, ``1h30m``; None for ``off``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Raises click's error for anything else."""
+        if value is None or isinstance(value, float):
+            return value
+        text = str(value).strip().lower()
+        if text == "off":
+            return None
+        if re.fullmatch(r"\d+(?:\.\d+)?", text):
+            return float(text)
+        if not text or _SPAN.sub("", text):
+            self.fail(f"'{value}' is not a duration; write for example 10s, 5m, 1h30m or off", param, ctx)
+        return sum(float(number) * _SPANS[unit] for number, unit in _SPAN.findall(text))
+
+
+class Permissions(click.ParamType[int]):
+    """Permission bits in octal: ``0444``."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Raises click's error for anything else."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"[0-7]{1,4}", str(value)):
+            self.fail(f"'{value}' is not an octal number; write for example 0444", param, ctx)
+        return int(value, 8)
+
+
+SIZE = Size()
+DURATION = Duration()
+PERMISSIONS = Permissions()

@@ -1,0 +1,1 @@
+"""Between the two processes: messages, the asyncio side that fetches and the trio side that asks."""

@@ -1,0 +1,130 @@
+"""Keeps a mount's index true: lists the container, looks at what may be a large object, has the index rebuilt.
+
+Runs in the fetch process. SQLite is blocking: rebuilds run in a worker thread, one page at a time, so that fetches go
+on meanwhile. An index is never half new: a rebuild that fails leaves the last one as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from swiftfs.errors import NotFound
+from swiftfs.index.build import Builder, Index
+from swiftfs.index.entry import Diff, Resolved, Source, Totals
+from swiftfs.index.reader import Reader
+from swiftfs.index.schema import index_path
+
+if TYPE_CHECKING:
+    from swiftfs.model import ContainerInfo, ListingEntry, ObjectInfo
+    from swiftfs.swift.client import Client
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+HEADS_AT_ONCE = 16
+"""HEAD requests at once for entries that may be large objects."""
+LIST_FIRST = 100_000
+"""Names up to which a changed container is listed again before the mount answers: a few seconds. A larger one shows its
+saved tree at once and is listed behind it."""
+
+
+class Indexer:
+    """The index of one mount's dataset, opened for writing. Used from one event loop; rebuilds do not overlap."""
+
+    def __init__(self, client: Client, directory: Path, account: str, container: str, prefix: str) -> None:
+        self._client = client
+        self._source = Source(account, container, prefix)
+        self.path = index_path(directory, self._source)
+        self._container = container
+        self._index: Index | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
+        self.stale = False
+        self.hidden = 0
+
+    async def prepare(self) -> None:
+        """Open the saved index, or build it. ``stale`` tells whether it should be checked against the store soon.
+
+        Raises ContainerNotFound, LocalFileError and what a listing raises.
+        """
+        index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
+        info = await self._client.container_info(self._container)
+        meta = await self._in_thread(index.meta)
+        same = (meta.container_count, meta.container_bytes) == (info.count, info.size)
+        if meta.complete and (same or info.count > LIST_FIRST):
+            # Equal counts do not prove equal objects: it is listed once more behind the running mount.
+            self.stale = True
+            self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
+        else:
+            await self.rebuild(info)
+
+    async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
+        """List the container and make the index say so. Raises what a listing raises; the index is then unchanged."""
+        assert self._index is not None
+        if info is None:
+            info = await self._client.container_info(self._container)
+        builder = await self._in_thread(self._index.builder)
+        listed = 0
+        try:
+            async for page in self._client.list_objects(self._container, prefix=self._source.listing_prefix):
+                listed += len(page)
+                await self._add(builder, page)
+            count, size = info.count, info.size
+            diff = await self._in_thread(lambda: builder.finish(count, size))
+        except BaseException:
+            # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
+            self._thread.submit(builder.abort)
+            raise
+        if not self._source.prefix and listed < info.count:
+            log.warning(
+                "the listing of %s has %d names, but its headers count %d: some may show only after the next refresh",
+                self._container,
+                listed,
+                info.count,
+            )
+        self.hidden = diff.hidden
+        if diff.hidden:
+            log.warning("%d objects cannot be shown as files", diff.hidden)
+        return diff
+
+    def totals(self) -> Totals:
+        """Files, directories and bytes of the tree."""
+        reader = Reader(self.path)
+        try:
+            return reader.totals()
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Close the index; a rebuild that is under way is lost."""
+        if self._index is not None:
+            self._thread.submit(self._index.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Run ``call`` in the one thread that the index's connection belongs to."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def _add(self, builder: Builder, page: list[ListingEntry]) -> None:
+        """Stage one page, with a HEAD's answer for each entry where only that tells size and ETag."""
+        needed = await self._in_thread(lambda: builder.needs_head(page))
+        places = asyncio.Semaphore(HEADS_AT_ONCE)
+
+        async def head(entry: ListingEntry) -> ObjectInfo | None:
+            async with places:
+                try:
+                    return await self._client.head(self._container, entry.name)
+                except NotFound:
+                    return None  # gone since it was listed: the next listing will not have it
+
+        answers = await asyncio.gather(*(head(entry) for entry in needed)) if needed else []
+        infos = {entry.name: info for entry, info in zip(needed, answers, strict=True)}
+        resolved = [
+            Resolved(entry, infos.get(entry.name)) for entry in page if infos.get(entry.name, entry) is not None
+        ]
+        await self._in_thread(lambda: builder.add(resolved))

@@ -1,0 +1,109 @@
+"""What the fetch process does next: one job per chunk, the most urgent first.
+
+Pure: no loop, no clock. A chunk that is wanted again keeps its one job and takes the more urgent priority, so a reader
+that blocks on a chunk which is being prefetched joins that fetch.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from swiftfs.fetch.protocol import DEMAND, Want
+
+DEMAND_PLACES = 4
+"""Places that only a blocked reader may take: a demand never waits for a running prefetch to end."""
+
+MOST_WAITING = 200_000
+"""Jobs that may wait; a plan for more files than this is taken up again when it has shrunk."""
+
+ChunkId = tuple[int, int]
+"""Inode and chunk number."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One chunk to fetch."""
+
+    want: Want
+    chunk: int
+    priority: int
+
+    @property
+    def id(self) -> ChunkId:
+        """What the job is known by."""
+        return self.want.ino, self.chunk
+
+
+class Jobs:
+    """Waiting and running jobs for at most ``places`` fetches at once."""
+
+    def __init__(self, places: int) -> None:
+        if places < 1:
+            raise ValueError("at least one place")
+        self._places = places
+        self._background_places = max(1, places - DEMAND_PLACES)
+        self._heap: list[tuple[int, int, ChunkId]] = []
+        self._waiting: dict[ChunkId, Job] = {}
+        self._running: dict[ChunkId, Job] = {}
+        self._running_background = 0
+        self._sequence = 0
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not started."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Jobs that have started."""
+        return len(self._running)
+
+    def add(self, want: Want) -> None:
+        """Make a job of every chunk of ``want`` that has none; raise the urgency of those that have."""
+        for chunk in range(want.first, want.stop):
+            chunk_id = (want.ino, chunk)
+            running = self._running.get(chunk_id)
+            if running is not None:
+                if want.priority == DEMAND and running.priority != DEMAND:
+                    running.priority = DEMAND
+                    self._running_background -= 1
+                continue
+            waiting = self._waiting.get(chunk_id)
+            if waiting is not None and waiting.priority <= want.priority:
+                continue
+            if waiting is None and want.priority != DEMAND and len(self._waiting) >= MOST_WAITING:
+                continue
+            self._waiting[chunk_id] = Job(want, chunk, want.priority)
+            self._sequence += 1
+            heapq.heappush(self._heap, (want.priority, self._sequence, chunk_id))
+
+    def take(self) -> Job | None:
+        """Start the most urgent job that has a place; None when none has."""
+        while self._heap and len(self._running) < self._places:
+            priority, _, chunk_id = self._heap[0]
+            job = self._waiting.get(chunk_id)
+            if job is None or job.priority != priority:
+                heapq.heappop(self._heap)
+                continue
+            if priority != DEMAND and self._running_background >= self._background_places:
+                return None
+            heapq.heappop(self._heap)
+            del self._waiting[chunk_id]
+            self._running[chunk_id] = job
+            if priority != DEMAND:
+                self._running_background += 1
+            return job
+        return None
+
+    def done(self, job: Job) -> None:
+        """A started job has ended, one way or the other."""
+        del self._running[job.id]
+        if job.priority != DEMAND:
+            self._running_background -= 1
+
+    def forget(self, priority: int) -> None:
+        """Drop the waiting jobs of ``priority`` and less urgent ones."""
+        self._waiting = {key: job for key, job in self._waiting.items() if job.priority < priority}
+        self._heap = [item for item in self._heap if item[0] < priority]
+        heapq.heapify(self._heap)

@@ -1,0 +1,235 @@
+"""The messages between the file system process and the fetch process, and their framing.
+
+Pure: bytes in, messages out. A frame is a four-byte big-endian length and a msgpack map with its message's name under
+``type``. Bytes of objects do not travel here but through the cache; the one exception is :class:`Have` with ``data``,
+sent when the cache's disk refuses them. No message holds a secret: the fetch process reads the remote's section itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from swiftfs import errors
+from swiftfs.errors import SwiftFSError, Truncated
+from swiftfs.model import Kind, ObjectVersion
+
+LENGTH_BYTES = 4
+LONGEST_FRAME = 64 * 1024 * 1024
+"""Bytes; above the largest chunk (a chunk travels inline when the cache's disk refuses it), so anything longer is
+a broken stream."""
+
+DEMAND = 0
+READAHEAD = 1
+NEXT_FILES = 2
+WARM = 3
+"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; everything."""
+
+
+class Message(msgspec.Struct, tag=True, frozen=True):
+    """Any message."""
+
+
+class Hello(Message, frozen=True):
+    """The first message to a fetch process: what to serve. Sizes in bytes, times in seconds.
+
+    ``cache_size`` 0 keeps no cache beyond what is being read. ``refresh`` None never lists again by itself.
+    """
+
+    remote: str
+    container: str
+    prefix: str
+    index_dir: str
+    cache_dir: str
+    cache_size: int
+    cache_min_free: int
+    chunk_size: int
+    streams: int
+    deadline: float
+    refresh: float | None
+    parent: int
+
+
+class Ready(Message, frozen=True):
+    """The fetch process serves: the index can be read. ``account`` is the storage URL, part of every cache key."""
+
+    account: str
+    index_path: str
+    files: int
+    directories: int
+    size: int
+    hidden: int
+
+
+class Want(Message, frozen=True):
+    """Fetch chunks ``[first, stop)`` of one version of an object, unless the cache holds them."""
+
+    ino: int
+    name: str
+    size: int
+    etag: str
+    last_modified: int
+    kind: int
+    first: int
+    stop: int
+    priority: int
+
+    @property
+    def version(self) -> ObjectVersion:
+        """The version that every GET for this message is pinned to."""
+        return ObjectVersion(self.name, self.size, self.etag, self.last_modified, Kind(self.kind))
+
+
+class Wants(Message, frozen=True):
+    """Many wants in one frame, in the order in which they will be needed."""
+
+    wants: list[Want]
+
+
+class Forget(Message, frozen=True):
+    """Drop what waits with this priority or a less urgent one: a plan was given up. What runs is finished."""
+
+    priority: int
+
+
+class Touch(Message, frozen=True):
+    """These cached objects (cache keys) were read: they are recent."""
+
+    keys: list[str]
+
+
+class Bad(Message, frozen=True):
+    """A cached chunk did not have its checksum or was gone: drop it."""
+
+    key: str
+    chunk: int
+
+
+class Refresh(Message, frozen=True):
+    """List the container now."""
+
+
+class AskStatus(Message, frozen=True):
+    """Send a :class:`Status`."""
+
+
+class Have(Message, frozen=True):
+    """A chunk is in the cache, or in ``data`` when the cache could not take it.
+
+    ``key`` is the cache's name of the object and ``checksum`` its own checksum of the chunk and its place.
+    """
+
+    ino: int
+    chunk: int
+    key: str
+    length: int
+    checksum: int
+    data: bytes | None = None
+
+
+class Failed(Message, frozen=True):
+    """A chunk could not be fetched; ``error`` names a class of ``swiftfs.errors``."""
+
+    ino: int
+    chunk: int
+    error: str
+    message: str
+
+    def exception(self) -> SwiftFSError:
+        """The error to raise on this side."""
+        kind: Any = getattr(errors, self.error, SwiftFSError)
+        return kind(self.message) if issubclass(kind, SwiftFSError) else SwiftFSError(self.message)
+
+
+class StartFailed(Message, frozen=True):
+    """The fetch process cannot serve at all and ends."""
+
+    error: str
+    message: str
+
+    def exception(self) -> SwiftFSError:
+        """The error to raise on this side."""
+        return Failed(0, 0, self.error, self.message).exception()
+
+
+class Refreshed(Message, frozen=True):
+    """The container was listed again. ``error`` is None unless that failed; then nothing changed. What exactly changed
+    stands in the index, by its generation."""
+
+    added: int
+    changed: int
+    removed: int
+    files: int
+    error: str | None = None
+
+
+class Status(Message, frozen=True):
+    """Counters of a fetch process since its start."""
+
+    requests: int
+    received: int
+    retries: int
+    logins: int
+    fetched_chunks: int
+    failed_chunks: int
+    waiting: int
+    running: int
+    cache_bytes: int
+    cache_limit: int
+    hidden: int
+
+
+ToFetch = Hello | Want | Wants | Forget | Touch | Bad | Refresh | AskStatus
+FromFetch = Ready | Have | Failed | StartFailed | Refreshed | Status
+
+_encoder = msgspec.msgpack.Encoder()
+_to_fetch: msgspec.msgpack.Decoder[ToFetch] = msgspec.msgpack.Decoder(ToFetch)
+_from_fetch: msgspec.msgpack.Decoder[FromFetch] = msgspec.msgpack.Decoder(FromFetch)
+
+
+def frame(message: Message) -> bytes:
+    """A message as it goes over the socket."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+class Unframer:
+    """Cuts a byte stream into message bodies; holds at most one frame that is not complete."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that ``data`` completes. Raises Truncated for a length that no frame has."""
+        buffer = self._buffer
+        buffer += data
+        bodies: list[bytes] = []
+        start = 0
+        while len(buffer) - start >= LENGTH_BYTES:
+            length = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
+            if length > LONGEST_FRAME:
+                raise Truncated(f"a frame of {length} bytes on the socket between the processes")
+            end = start + LENGTH_BYTES + length
+            if len(buffer) < end:
+                break
+            bodies.append(bytes(buffer[start + LENGTH_BYTES : end]))
+            start = end
+        del buffer[:start]
+        return bodies
+
+
+def decode_to_fetch(body: bytes) -> ToFetch:
+    """A message to the fetch process. Raises Truncated."""
+    try:
+        return _to_fetch.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Truncated(f"unreadable message: {error}") from error
+
+
+def decode_from_fetch(body: bytes) -> FromFetch:
+    """A message from the fetch process. Raises Truncated."""
+    try:
+        return _from_fetch.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Truncated(f"unreadable message: {error}") from error

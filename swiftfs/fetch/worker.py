@@ -1,0 +1,306 @@
+"""The fetch process: asyncio, the one that talks to the store and the one that writes cache and index.
+
+It ends when its socket closes, so it never outlives the file system process. docs/CONCURRENCY.md names its tasks; the
+short of it: one task reads messages, each running fetch is a task of its own, one lists the container, one keeps house.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+from swiftfs.cache.names import object_key
+from swiftfs.cache.writer import Writer
+from swiftfs.config import find_remote
+from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
+from swiftfs.fetch import protocol
+from swiftfs.fetch.indexer import Indexer
+from swiftfs.fetch.jobs import Job, Jobs
+from swiftfs.fetch.protocol import (
+    DEMAND,
+    READAHEAD,
+    Failed,
+    FromFetch,
+    Have,
+    Hello,
+    Ready,
+    Refreshed,
+    StartFailed,
+    Status,
+)
+from swiftfs.model import ByteRange
+from swiftfs.swift.client import Client, open_client
+
+log = logging.getLogger(__name__)
+
+RECEIVE = 256 * 1024
+"""Bytes read from the socket at once."""
+FLUSH = 0.05
+"""Seconds between two commits of rows about finished chunks: the file system process knows of them by message."""
+HELLO_PATIENCE = 30.0
+"""Seconds to wait for the first message."""
+SPARE_CONNECTIONS = 4
+"""Connections beyond the streams: for listings and HEADs while all streams are busy."""
+
+
+def main(descriptor: int) -> int:
+    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("SWIFTFS_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s fetch %(name)s: %(message)s",
+    )
+    # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with socket.socket(fileno=descriptor) as sock:
+        return asyncio.run(_serve(sock))
+
+
+async def _serve(sock: socket.socket) -> int:
+    reader, writer = await asyncio.open_unix_connection(sock=sock, limit=protocol.LONGEST_FRAME)
+    link = _Link(reader, writer)
+    try:
+        async with asyncio.timeout(HELLO_PATIENCE):
+            hello = await link.hello()
+        if hello is None:
+            return 0
+        async with contextlib.AsyncExitStack() as stack:
+            worker = await _start(hello, link, stack)
+            await worker.run()
+        return 0
+    except SwiftFSError as error:
+        link.send(StartFailed(type(error).__name__, str(error)))
+        await link.drain()
+        return error.exit_code
+    finally:
+        link.close()
+
+
+async def _start(hello: Hello, link: _Link, stack: contextlib.AsyncExitStack) -> Worker:
+    """Log in, open cache and index, list if need be. Raises SwiftFSError."""
+    remote = find_remote(hello.remote, os.environ)
+    client = await stack.enter_async_context(
+        open_client(remote, connections=hello.streams + SPARE_CONNECTIONS, deadline=hello.deadline)
+    )
+    account = await client.storage_url()
+    cache = Writer(
+        Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
+    )
+    stack.callback(cache.close)
+    indexer = Indexer(client, Path(hello.index_dir), account, hello.container, hello.prefix)
+    stack.callback(indexer.close)
+    await indexer.prepare()
+    return Worker(hello, link, client, cache, indexer, account)
+
+
+class _Link:
+    """The socket to the file system process: messages out are gathered for one write per turn of the loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._unframer = protocol.Unframer()
+        self._bodies: list[bytes] = []
+        self._out: list[bytes] = []
+
+    async def hello(self) -> Hello | None:
+        """The first message; None when the other side is gone."""
+        message = await self.receive()
+        if message is not None and not isinstance(message, Hello):
+            raise SwiftFSError("the file system process did not introduce itself")
+        return message
+
+    async def receive(self) -> protocol.ToFetch | None:
+        """The next message; None when the other side is gone."""
+        while not self._bodies:
+            try:
+                data = await self._reader.read(RECEIVE)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._bodies = self._unframer.feed(data)
+            self._bodies.reverse()
+        return protocol.decode_to_fetch(self._bodies.pop())
+
+    def send(self, message: FromFetch) -> None:
+        """Send ``message`` soon."""
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(protocol.frame(message))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if not self._writer.is_closing():
+            self._writer.write(b"".join(out))
+
+    async def drain(self) -> None:
+        """Wait until what was sent has left this process."""
+        self._flush()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._writer.close()
+
+
+class Worker:
+    """Serves one mount."""
+
+    def __init__(
+        self, hello: Hello, link: _Link, client: Client, cache: Writer, indexer: Indexer, account: str
+    ) -> None:
+        self._hello = hello
+        self._link = link
+        self._client = client
+        self._cache = cache
+        self._indexer = indexer
+        self._account = account
+        self._jobs = Jobs(hello.streams)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refresh_asked = asyncio.Event()
+        self._fetched = 0
+        self._failed = 0
+
+    async def run(self) -> None:
+        """Serve until the socket closes."""
+        totals = self._indexer.totals()
+        self._link.send(
+            Ready(
+                account=self._account,
+                index_path=os.fspath(self._indexer.path),
+                files=totals.files,
+                directories=totals.directories,
+                size=totals.bytes,
+                hidden=self._indexer.hidden,
+            )
+        )
+        if self._indexer.stale:
+            self._refresh_asked.set()
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(self._refresh()), group.create_task(self._housekeeping())]
+            await self._messages()
+            for task in [*background, *self._tasks]:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _messages(self) -> None:
+        while (message := await self._link.receive()) is not None:
+            match message:
+                case protocol.Want():
+                    self._jobs.add(message)
+                    self._pump()
+                case protocol.Wants():
+                    for want in message.wants:
+                        self._jobs.add(want)
+                    self._pump()
+                case protocol.Forget():
+                    self._jobs.forget(message.priority)
+                case protocol.Touch():
+                    self._cache.touch(message.keys)
+                case protocol.Bad():
+                    self._cache.drop(message.key, message.chunk)
+                case protocol.Refresh():
+                    self._refresh_asked.set()
+                case protocol.AskStatus():
+                    self._link.send(self._status())
+                case protocol.Hello():
+                    log.warning("a second greeting")
+
+    def _pump(self) -> None:
+        """Start every job that has a place."""
+        while (job := self._jobs.take()) is not None:
+            task = asyncio.create_task(self._run_job(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run_job(self, job: Job) -> None:
+        want = job.want
+        try:
+            self._link.send(await self._fetch(job))
+        except SwiftFSError as error:
+            self._failed += 1
+            if job.priority > READAHEAD:
+                log.info("fetched ahead in vain: %s", error)
+            self._link.send(Failed(want.ino, job.chunk, type(error).__name__, str(error)))
+        except Exception as error:
+            # A reader waits for this chunk: whatever happened, it must hear of it.
+            log.exception("unexpected error while fetching")
+            self._link.send(Failed(want.ino, job.chunk, "SwiftFSError", f"unexpected {type(error).__name__}"))
+        finally:
+            self._jobs.done(job)
+            self._pump()
+
+    async def _fetch(self, job: Job) -> Have:
+        """The chunk of ``job`` in the cache, from there or from the store."""
+        want, chunk = job.want, job.chunk
+        version = want.version
+        key = object_key(self._account, self._hello.container, version, chunk_size=self._hello.chunk_size)
+        row = self._cache.find(key, chunk)
+        if row is not None:
+            return Have(want.ino, chunk, key, row.length, row.checksum)
+        start = chunk * self._hello.chunk_size
+        span = ByteRange(start, min(start + self._hello.chunk_size, version.size))
+        limit = asyncio.timeout(self._hello.deadline)
+        try:
+            async with limit:
+                data = await self._client.get(self._hello.container, version, span)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"not fetched within {self._hello.deadline:.0f} s",
+                container=self._hello.container,
+                object=version.name,
+                span=(span.start, span.stop),
+            ) from None
+        self._fetched += 1
+        stored = self._cache.store(key, version.size, chunk, data)
+        if stored is None:
+            # The disk refuses it. A reader gets it over the socket; what was fetched ahead is let go.
+            if job.priority != DEMAND:
+                raise Unavailable("the cache has no room for what was fetched ahead")
+            return Have(want.ino, chunk, key, len(data), 0, data)
+        return Have(want.ino, chunk, key, len(data), stored.checksum)
+
+    async def _refresh(self) -> None:
+        """List the container when asked to and every ``refresh`` seconds."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._hello.refresh):
+                    await self._refresh_asked.wait()
+            self._refresh_asked.clear()
+            try:
+                diff = await self._indexer.rebuild()
+            except SwiftFSError as error:
+                log.warning("the container could not be listed: %s", error)
+                self._link.send(Refreshed(0, 0, 0, 0, str(error)))
+            else:
+                files = self._indexer.totals().files
+                self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files))
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH)
+            self._cache.flush()
+
+    def _status(self) -> Status:
+        counters = self._client.counters
+        cache = self._cache.info()
+        return Status(
+            requests=counters.requests,
+            received=counters.received,
+            retries=counters.retries,
+            logins=counters.logins,
+            fetched_chunks=self._fetched,
+            failed_chunks=self._failed,
+            waiting=self._jobs.waiting,
+            running=self._jobs.running,
+            cache_bytes=cache.bytes,
+            cache_limit=cache.limit,
+            hidden=self._indexer.hidden,
+        )

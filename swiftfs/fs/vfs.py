@@ -1,0 +1,343 @@
+"""The mounted tree in our own types: look up, list, read. It knows inodes and chunks, not FUSE.
+
+Reads go by inode: an inode is one version of one object, so an open handle needs no state of its own. Metadata comes
+from the index and never waits for the network; bytes come from the cache, and a chunk that is not there is asked for
+and waited for, within a deadline that :class:`swiftfs.fetch.client.FetchClient` keeps.
+
+Used by one trio loop. Between two awaits nothing else runs here; what may not be split is named where it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from swiftfs.cache.names import chunk_count, object_key
+from swiftfs.cache.reader import ChunkRow
+from swiftfs.errors import Changed, NotFound, SwiftFSError
+from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, WARM, Bad, Have, Message, Touch, Want, Wants
+from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
+from swiftfs.fs.readahead import Readahead
+
+if TYPE_CHECKING:
+    from swiftfs.cache.reader import Reader as CacheReader
+    from swiftfs.index.entry import Change, Entry, Totals
+    from swiftfs.index.reader import Reader as IndexReader
+    from swiftfs.model import ObjectVersion
+
+log = logging.getLogger(__name__)
+
+KEPT_FILES = 4096
+"""Files whose version and cache key are kept ready: what a few training workers have open or read again soon."""
+KEPT_WINDOWS = 256
+"""Large objects whose reading is watched for readahead."""
+TOUCH_BATCH = 256
+"""Cache keys in one message about recency: one message per file would cost more than the read."""
+WANTS_BATCH = 512
+"""Wants in one message: a frame of about 100 KB."""
+READ_ATTEMPTS = 3
+"""Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
+
+
+class Fetcher(Protocol):
+    """What the tree needs of the fetch process."""
+
+    async def chunk(self, want: Want) -> Have: ...
+
+    def ask(self, message: Message) -> None: ...
+
+
+@dataclass(slots=True)
+class ReadCounters:
+    """What readers asked for, and whether the cache had it (hits) or they waited for the store (misses)."""
+
+    opens: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One version of one object, ready to be read."""
+
+    ino: int
+    size: int
+    key: str
+    name: str
+    etag: str
+    last_modified: int
+    kind: int
+    chunks: int
+
+    def want(self, first: int, stop: int, priority: int) -> Want:
+        """The message that asks for chunks ``[first, stop)``."""
+        return Want(self.ino, self.name, self.size, self.etag, self.last_modified, self.kind, first, stop, priority)
+
+
+class Vfs:
+    """The tree of one mount. ``account`` is the storage URL: part of every cache key."""
+
+    def __init__(
+        self,
+        open_index: Callable[[], IndexReader],
+        cache: CacheReader,
+        fetcher: Fetcher,
+        *,
+        account: str,
+        container: str,
+        chunk_size: int,
+        streams: int,
+        prefetch: Mode,
+        prefetch_budget: int,
+    ) -> None:
+        self._open_index = open_index
+        self._index = open_index()
+        self._cache = cache
+        self._fetcher = fetcher
+        self._account = account
+        self._container = container
+        self._chunk_size = chunk_size
+        self._streams = streams
+        self._prefetch_budget = prefetch_budget
+        self._files: OrderedDict[int, File] = OrderedDict()
+        self._windows: OrderedDict[int, Readahead] = OrderedDict()
+        self._asked: OrderedDict[int, None] = OrderedDict()
+        self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+        self._touched: set[str] = set()
+        self._generation = self._index.generation()
+        self.planner = Planner(prefetch)
+        self.counters = ReadCounters()
+        self.changed = False
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    # Metadata
+
+    def entry(self, ino: int) -> Entry:
+        """The entry of an inode. Raises Changed when its version is no longer part of the tree."""
+        entry = self._index.entry(ino)
+        if entry is None:
+            raise Changed("the file has changed or gone since it was looked up")
+        return entry
+
+    def child(self, parent: int, name: bytes) -> Entry | None:
+        """The entry ``name`` of directory ``parent``; None when there is none."""
+        return self._index.child(parent, name)
+
+    def children(self, parent: int, after: int, limit: int) -> list[Entry]:
+        """At most ``limit`` entries of a directory that follow the cookie ``after`` (0: from the start)."""
+        return self._index.children(parent, after, limit)
+
+    def totals(self) -> Totals:
+        """Files, directories and bytes of the tree."""
+        return self._index.totals()
+
+    def refreshed(self) -> tuple[Change, ...] | None:
+        """The index was rebuilt: returns what changed since the last time; None when it must be taken for everything.
+
+        Versions that were being read stay readable from the cache, for an inode is one version.
+        """
+        if self._index.replaced():
+            self._index.close()
+            self._index = self._open_index()
+        generation = self._index.generation()
+        changes = self._index.changes_since(self._generation)
+        self._generation = generation
+        self.planner.forget_trees()
+        self._asked.clear()
+        return changes
+
+    def place(self, ino: int) -> tuple[int, bytes] | None:
+        """Parent and name under which the kernel knows an inode, also one that a rebuild removed; None for others."""
+        entry = self._index.entry(ino) or self._index.departed(ino)
+        return (entry.parent, entry.name) if entry is not None and entry.parent else None
+
+    # Reading
+
+    def opened(self, ino: int) -> None:
+        """A file was opened: plan what comes next. Never waits."""
+        self.counters.opens += 1
+        if self.planner.mode is not Mode.AUTO or not self._prefetch_budget:
+            return
+        entry = self._index.entry(ino)
+        if entry is None:
+            return
+        plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
+        if isinstance(plan, NextFiles):
+            self._ask_for(self._index.files_after(plan.ino, plan.count), NEXT_FILES)
+        elif plan is not None:
+            below = self._index.subtree_totals(plan.ino)
+            if below is not None and below.bytes <= self._prefetch_budget:
+                self.warm(plan.ino)
+
+    def warm(self, directory: int) -> tuple[int, int]:
+        """Ask for every missing chunk below a directory; returns how many files and bytes that concerns."""
+        return self._ask_for(self._index.subtree_files(directory), WARM)
+
+    def _ask_for(self, entries: Iterable[Entry], priority: int) -> tuple[int, int]:
+        files = size = 0
+        batch: list[Want] = []
+        for entry in entries:
+            if not entry.size or entry.ino in self._asked:
+                continue
+            file = self._file_of(entry)
+            if all(self._cache.find(file.key, chunk) for chunk in range(file.chunks)):
+                continue
+            files += 1
+            size += file.size
+            if priority == NEXT_FILES:
+                self._note_asked(entry.ino)
+            batch.append(file.want(0, file.chunks, priority))
+            if len(batch) >= WANTS_BATCH:
+                self._fetcher.ask(Wants(batch))
+                batch = []
+        if batch:
+            self._fetcher.ask(Wants(batch))
+        return files, size
+
+    def _note_asked(self, ino: int) -> None:
+        """Windows overlap: a file that was asked for lately is not looked at again."""
+        self._asked[ino] = None
+        if len(self._asked) > KEPT_FILES:
+            self._asked.popitem(last=False)
+
+    def _ancestors_of(self, directory: int) -> tuple[int, ...]:
+        """The directories from the root down to ``directory``; they never change while their numbers live."""
+        known = self._ancestors.get(directory)
+        if known is None:
+            entry = self._index.entry(directory)
+            above = self._ancestors_of(entry.parent) if entry is not None and entry.parent else ()
+            known = self._ancestors[directory] = (*above, directory)
+            if len(self._ancestors) > KEPT_FILES:
+                self._ancestors.popitem(last=False)
+        return known
+
+    async def read(self, ino: int, offset: int, size: int) -> bytes:
+        """Bytes ``[offset, offset + size)`` of a file, cut at its end; never fewer for any other reason.
+
+        Raises Changed when the version is gone from the store, DeadlineExceeded, Unavailable, Damaged.
+        """
+        file = self._file(ino)
+        stop = min(offset + size, file.size)
+        if stop <= offset:
+            return b""
+        self.counters.reads += 1
+        first, last = offset // self._chunk_size, (stop - 1) // self._chunk_size
+        if first == last:
+            base = first * self._chunk_size
+            data = await self._chunk(file, first, offset - base, stop - base)
+        else:
+            pieces = []
+            for chunk in range(first, last + 1):
+                base = chunk * self._chunk_size
+                pieces.append(
+                    await self._chunk(
+                        file, chunk, max(offset - base, 0), min(stop - base, self._chunk_size, file.size - base)
+                    )
+                )
+            data = b"".join(pieces)
+        self.counters.read_bytes += len(data)
+        return data
+
+    async def _chunk(self, file: File, chunk: int, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)`` of one chunk, from the cache or through it."""
+        if file.chunks > 1:
+            self._read_ahead(file, chunk)
+        for attempt in range(READ_ATTEMPTS):
+            data = self._cache.read(file.key, file.size, chunk, start, stop)
+            if data is not None:
+                if attempt == 0:
+                    self.counters.hits += 1
+                self._touch(file.key)
+                return data
+            if attempt == 0:
+                self.counters.misses += 1
+            try:
+                have = await self._fetcher.chunk(file.want(chunk, chunk + 1, DEMAND))
+            except NotFound:
+                self.changed = True
+                raise Changed(
+                    "the object is gone from the store", container=self._container, object=file.name
+                ) from None
+            except Changed:
+                self.changed = True
+                raise
+            if have.data is not None:
+                return have.data[start:stop]
+        raise SwiftFSError("the cache loses what is put into it", container=self._container, object=file.name)
+
+    def _read_ahead(self, file: File, chunk: int) -> None:
+        window = self._windows.get(file.ino)
+        if window is None:
+            window = self._windows[file.ino] = Readahead(self._streams)
+            if len(self._windows) > KEPT_WINDOWS:
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(file.ino)
+        ahead = window.read(chunk, file.chunks)
+        missing = [number for number in ahead if not self._cache.find(file.key, number)]
+        if missing:
+            self._fetcher.ask(Wants([file.want(number, number + 1, READAHEAD) for number in missing]))
+
+    # What the fetch process says
+
+    def have(self, message: Have) -> None:
+        """A chunk has arrived."""
+        if message.data is None:
+            self._cache.admit(message.key, message.chunk, ChunkRow(message.length, message.checksum))
+
+    def bad(self, key: str, chunk: int) -> None:
+        """The cache's reader found a chunk damaged or gone."""
+        self._fetcher.ask(Bad(key, chunk))
+
+    def keep_house(self) -> None:
+        """To be called about once a second: gives evicted files back to the disk, tells what was read."""
+        self._cache.release_evicted()
+        self._tell_touched()
+
+    def _tell_touched(self) -> None:
+        """Tell the fetch process which cached objects were read."""
+        if self._touched:
+            self._fetcher.ask(Touch(list(self._touched)))
+            self._touched.clear()
+
+    def _touch(self, key: str) -> None:
+        self._touched.add(key)
+        if len(self._touched) >= TOUCH_BATCH:
+            self._tell_touched()
+
+    def _file(self, ino: int) -> File:
+        file = self._files.get(ino)
+        if file is not None:
+            self._files.move_to_end(ino)
+            return file
+        version = self._index.version(ino)
+        if version is None:
+            raise Changed("the file has changed or gone since it was opened")
+        file = self._files[ino] = self._file_from(ino, version)
+        if len(self._files) > KEPT_FILES:
+            self._files.popitem(last=False)
+        return file
+
+    def _file_of(self, entry: Entry) -> File:
+        return self._file_from(entry.ino, self._index.version_of(entry))
+
+    def _file_from(self, ino: int, version: ObjectVersion) -> File:
+        return File(
+            ino=ino,
+            size=version.size,
+            key=object_key(self._account, self._container, version, chunk_size=self._chunk_size),
+            name=version.name,
+            etag=version.etag,
+            last_modified=version.last_modified,
+            kind=int(version.kind),
+            chunks=chunk_count(version.size, self._chunk_size),
+        )

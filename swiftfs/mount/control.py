@@ -1,0 +1,125 @@
+"""A mount's control socket: one JSON object in, one JSON object out, a line each.
+
+The socket lies in the user's runtime directory (mode 0700) under a name made of the mountpoint, so that commands find
+the mount without touching the mountpoint itself, which may not answer. Commands: ``status``, ``refresh``, ``warm``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from swiftfs import errors
+from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, printable
+
+log = logging.getLogger(__name__)
+
+LONGEST_LINE = 1024 * 1024
+"""Bytes of one request or reply: ``warm`` with thousands of paths."""
+IDLE = 30.0
+"""Seconds a connection may be silent before it is closed."""
+BACKLOG = 16
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
+    """Where the mount at ``mountpoint`` (absolute, without symbolic links) listens."""
+    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
+    return runtime_directory / f"mount-{name}.sock"
+
+
+async def serve(
+    path: Path, commands: Mapping[str, Command], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Answer commands until cancelled; removes the socket then."""
+    _make_way(path)
+    listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _umask(0o177):
+            await listening.bind(os.fspath(path))
+        listening.listen(BACKLOG)
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            while True:
+                connection, _ = await listening.accept()
+                nursery.start_soon(_answer, trio.SocketStream(connection), commands)
+    finally:
+        listening.close()
+        _remove(path)
+
+
+async def _answer(stream: trio.SocketStream, commands: Mapping[str, Command]) -> None:
+    """One connection: one request, one reply. Whatever goes wrong stays in this connection."""
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        async with stream:
+            line = b""
+            with trio.move_on_after(IDLE):
+                while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                    piece = await stream.receive_some()
+                    if not piece:
+                        return
+                    line += piece
+            try:
+                request = json.loads(line)
+                reply = await commands[request["command"]](request)
+            except SwiftFSError as error:
+                reply = {"error": type(error).__name__, "message": str(error)}
+            except (ValueError, KeyError, TypeError) as error:
+                reply = {"error": "UsageError", "message": f"not a command: {printable(repr(error))}"}
+            await stream.send_all(json.dumps(reply).encode() + b"\n")
+
+
+def ask(path: Path, request: Mapping[str, Any], *, patience: float) -> dict[str, Any]:
+    """Send one command to a mount and return its reply; waits ``patience`` seconds at the most.
+
+    Raises ConfigError when no mount listens there, Unavailable when it does not answer, and what the mount says.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(patience)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                line = answers.readline(LONGEST_LINE)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise ConfigError("no swiftfs mount is there", hint="see 'swiftfs mount --help'") from None
+        except OSError as error:
+            raise Unavailable(f"the mount does not answer: {error.strerror or 'it took too long'}") from None
+    try:
+        reply: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise Unavailable("the mount ended while it was asked") from None
+    if "error" in reply:
+        kind = getattr(errors, reply["error"], SwiftFSError)
+        raise kind(reply["message"])
+    return reply
+
+
+def _make_way(path: Path) -> None:
+    """A directory of our own for the socket, and no leftover of a mount that was killed."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -1,0 +1,297 @@
+"""One mount from start to end: wires the file system process to its fetch process and to the kernel.
+
+Runs on trio in its own process (pyfuse3 allows one mount per process). The order matters and is the reverse at the end:
+fetch process ready, index and cache opened, kernel attached, control socket, requests. docs/CONCURRENCY.md names every
+task and who owns what.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from swiftfs.cache.reader import Reader as CacheReader
+from swiftfs.errors import SwiftFSError, UsageError
+from swiftfs.fetch.client import FetchClient
+from swiftfs.fetch.protocol import Have, Hello, Refreshed
+from swiftfs.fs import fuse
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.prefetch import Mode
+from swiftfs.fs.vfs import Vfs
+from swiftfs.index.reader import Reader as IndexReader
+from swiftfs.mount import control, kernel
+from swiftfs.mount.mounts import find_mount
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING = 1.0
+"""Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
+STALE_REFRESH_PAUSE = 5.0
+"""Seconds at the least between two listings that were asked for because a read found its object changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountSettings:
+    """Everything a mount needs to know. Sizes in bytes, times in seconds; ``refresh`` None never lists again.
+
+    ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
+    """
+
+    remote: str
+    container: str
+    prefix: str
+    mountpoint: Path
+    view: fuse.View
+    allow_other: bool
+    cache_dir: Path
+    cache_size: int
+    cache_min_free: int
+    index_dir: Path
+    control_socket: Path
+    chunk_size: int
+    streams: int
+    deadline: float
+    refresh: float | None
+    prefetch: Mode
+    tune_kernel: bool
+    options: tuple[str, ...] = ()
+
+    @property
+    def fsname(self) -> str:
+        """What /proc/mounts shows as the device."""
+        path = f"{self.container}/{self.prefix}" if self.prefix else self.container
+        return f"{self.remote}:{path}"
+
+
+def serve(settings: MountSettings, ready: Callable[[], None]) -> None:
+    """Mount and serve until unmounted or told to stop; ``ready`` is called when the mount answers.
+
+    Raises the SwiftFSError that prevented or ended it.
+    """
+    try:
+        trio.run(_Session(settings, ready).run)
+    except BaseExceptionGroup as group:
+        raise _cause(group) from None
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error we can explain in a group, else the first of all: a nursery wraps whatever ends it."""
+    explained, rest = group.split(SwiftFSError)
+    found: BaseException = explained or rest or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+class _Session:
+    """The running mount."""
+
+    def __init__(self, settings: MountSettings, ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._tell_ready = ready
+        self._started = time.time()
+        self._vfs: Vfs | None = None
+        self._operations: fuse.Operations | None = None
+        self._refreshed: list[Refreshed] = []
+        self._has_refreshed = trio.Event()
+        self._last_refresh = 0.0
+        self._stopping = False
+
+    async def run(self) -> None:
+        settings = self._settings
+        async with trio.open_nursery() as nursery:
+            hello = Hello(
+                remote=settings.remote,
+                container=settings.container,
+                prefix=settings.prefix,
+                index_dir=os.fspath(settings.index_dir),
+                cache_dir=os.fspath(settings.cache_dir),
+                cache_size=settings.cache_size,
+                cache_min_free=settings.cache_min_free,
+                chunk_size=settings.chunk_size,
+                streams=settings.streams,
+                deadline=settings.deadline,
+                refresh=settings.refresh,
+                parent=os.getpid(),
+            )
+            self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
+            first = await nursery.start(self._fetch.run)
+            cache = CacheReader(settings.cache_dir, chunk_size=settings.chunk_size, on_bad=self._bad)
+            self._vfs = Vfs(
+                lambda: IndexReader(Path(first.index_path)),
+                cache,
+                self._fetch,
+                account=first.account,
+                container=settings.container,
+                chunk_size=settings.chunk_size,
+                streams=settings.streams,
+                prefetch=settings.prefetch,
+                prefetch_budget=settings.cache_size,
+            )
+            self._operations = fuse.Operations(self._vfs, settings.view)
+            try:
+                self._attach()
+                try:
+                    await nursery.start(control.serve, settings.control_socket, self._commands())
+                    nursery.start_soon(self._signals)
+                    nursery.start_soon(self._apply_refreshed)
+                    nursery.start_soon(self._housekeeping)
+                    if settings.prefetch is Mode.ALL:
+                        self._vfs.warm(ROOT)
+                    nursery.start_soon(self._announce)
+                    await fuse.serve()
+                finally:
+                    fuse.unmount()
+                    log.info("unmounted %s", settings.mountpoint)
+            finally:
+                cache.close()
+                self._vfs.close()
+            nursery.cancel_scope.cancel()
+
+    def _attach(self) -> None:
+        settings = self._settings
+        assert self._operations is not None
+        try:
+            fuse.mount(
+                self._operations,
+                os.fspath(settings.mountpoint),
+                fsname=settings.fsname,
+                allow_other=settings.allow_other,
+                options=settings.options,
+            )
+        except (OSError, RuntimeError) as error:
+            raise SwiftFSError(
+                f"cannot mount on {settings.mountpoint}: {error}", hint="'swiftfs doctor' says what is missing"
+            ) from None
+        found = find_mount(settings.mountpoint)
+        if settings.tune_kernel and found is not None:
+            log.info("kernel: %s", "; ".join(kernel.tune(found.device)))
+        log.info("mounted %s on %s", settings.fsname, settings.mountpoint)
+
+    async def _announce(self) -> None:
+        """Say that the mount answers once it does: a look at it from a thread, while this loop serves the look."""
+        with trio.move_on_after(self._settings.deadline):
+            await trio.to_thread.run_sync(os.stat, self._settings.mountpoint, abandon_on_cancel=True)
+            self._tell_ready()
+            return
+        raise SwiftFSError("the kernel does not get an answer from the new mount")
+
+    async def _signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            async for number in received:
+                if number == signal.SIGHUP:
+                    await self._refresh()
+                    continue
+                if self._stopping:
+                    os._exit(128 + number)
+                self._stopping = True
+                log.info("%s: unmounting", signal.Signals(number).name)
+                fuse.stop()
+
+    async def _housekeeping(self) -> None:
+        assert self._vfs is not None
+        while True:
+            await trio.sleep(HOUSEKEEPING)
+            self._vfs.keep_house()
+            if self._vfs.changed and time.monotonic() - self._last_refresh > STALE_REFRESH_PAUSE:
+                self._vfs.changed = False
+                await self._refresh()
+
+    async def _refresh(self) -> Refreshed | None:
+        self._last_refresh = time.monotonic()
+        try:
+            return await self._fetch.refresh()
+        except SwiftFSError as error:
+            log.warning("the container could not be listed: %s", error)
+            return None
+
+    def _have(self, message: Have) -> None:
+        if self._vfs is not None:
+            self._vfs.have(message)
+
+    def _bad(self, key: str, chunk: int) -> None:
+        if self._vfs is not None:
+            self._vfs.bad(key, chunk)
+
+    def _note_refreshed(self, message: Refreshed) -> None:
+        self._refreshed.append(message)
+        self._has_refreshed.set()
+
+    async def _apply_refreshed(self) -> None:
+        """Tell the kernel what a rebuilt index changed, in its own task: the kernel may make us wait."""
+        assert self._vfs is not None
+        assert self._operations is not None
+        while True:
+            await self._has_refreshed.wait()
+            self._has_refreshed = trio.Event()
+            while self._refreshed:
+                message = self._refreshed.pop(0)
+                if message.error is not None:
+                    log.warning("the container could not be listed, the tree stays as it was: %s", message.error)
+                    continue
+                changes = self._vfs.refreshed()
+                if changes is None or changes:
+                    told = await fuse.invalidate(self._vfs, self._operations.inodes, changes)
+                    log.info(
+                        "the container has changed: %d added, %d changed, %d removed; %d notices to the kernel",
+                        message.added,
+                        message.changed,
+                        message.removed,
+                        told,
+                    )
+
+    def _commands(self) -> dict[str, control.Command]:
+        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warm_command}
+
+    async def _status(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert self._vfs is not None
+        assert self._operations is not None
+        totals = self._vfs.totals()
+        fetch = await self._fetch.status()
+        return {
+            "remote": self._settings.fsname,
+            "mountpoint": os.fspath(self._settings.mountpoint),
+            "pid": os.getpid(),
+            "fetch_pid": self._fetch.process.pid if self._fetch.process is not None else None,
+            "fetch_restarts": self._fetch.restarts,
+            "uptime": time.time() - self._started,
+            "files": totals.files,
+            "directories": totals.directories,
+            "bytes": totals.bytes,
+            "prefetch": {"mode": self._vfs.planner.mode.value, "pattern": self._vfs.planner.pattern.value},
+            "known_inodes": len(self._operations.inodes),
+            "fuse_requests": self._operations.requests,
+            "reads": asdict(self._vfs.counters),
+            "fetch": {name: getattr(fetch, name) for name in fetch.__struct_fields__},
+        }
+
+    async def _refresh_command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._last_refresh = time.monotonic()
+        answer = await self._fetch.refresh()
+        if answer.error is not None:
+            raise SwiftFSError(f"the container could not be listed: {answer.error}")
+        return {
+            "added": answer.added,
+            "changed": answer.changed,
+            "removed": answer.removed,
+            "files": answer.files,
+        }
+
+    async def _warm_command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert self._vfs is not None
+        ino = ROOT
+        for name in [part for part in str(request.get("path", "")).split("/") if part]:
+            entry = self._vfs.child(ino, os.fsencode(name))
+            if entry is None:
+                raise UsageError(f"no such file or directory in the mount: {request.get('path')}")
+            ino = entry.ino
+        files, size = self._vfs.warm(ino)
+        return {"files": files, "bytes": size}

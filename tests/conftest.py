@@ -1,0 +1,84 @@
+"""What every test shares: a real cloud for the session, remotes on it, and a run that fails when a test is skipped."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+from swiftfs.config import Remote, find_remote
+
+from swiftfs import localcloud
+from swiftfs.localcloud import Cloud, CloudOptions
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", ())) if reporter else 0
+    if skipped and session.config.getoption("--fail-on-skip") and exitstatus == 0:
+        session.exitstatus = 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", ()))
+    if skipped and config.getoption("--fail-on-skip"):
+        terminalreporter.write_line(f"{skipped} tests did not run, and they should have", red=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """Anything left open by a test warns when it is collected, and warnings are errors."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the configuration, cache or state of who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    # The servers' own environment takes minutes to install: that one is shared.
+    servers = home / ".cache" / "swiftfs" / "localcloud"
+    servers.parent.mkdir(parents=True)
+    servers.symlink_to(platformdirs.user_cache_path("swiftfs") / "localcloud")
+    for name in list(os.environ):
+        if name.startswith(("OS_", "RCLONE_", "SWIFTFS_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A real Keystone and Swift of this run's own."""
+    directory = tmp_path_factory.mktemp("cloud")
+    yield localcloud.up(CloudOptions(directory), print)
+    localcloud.down(directory, print)
+
+
+@pytest.fixture
+def remote(cloud: Cloud) -> Remote:
+    """The remote ``local`` as rclone.conf of the cloud has it."""
+    return find_remote("local", {"RCLONE_CONFIG": str(cloud.rclone_conf)})
+
+
+@pytest.fixture
+def local_environ(cloud: Cloud) -> dict[str, str]:
+    """The environment of a user of the cloud, for programs that are run."""
+    return {**os.environ, "RCLONE_CONFIG": str(cloud.rclone_conf), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
