@@ -139,29 +139,12 @@ def read_in_container(mountpoint: Path, expected: dict[str, str], scratch: Path)
     archive = scratch / "image.tar"
     subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
     subprocess.run([podman, "import", "-q", str(archive), IMAGE], check=True, capture_output=True)
-    out = run(
-        # fmt: off
-        "podman",
-        *(["--runtime", "runc"] if shutil.which("runc") else []),
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--ulimit",
-        "nofile=1024:1024",
-        "--ulimit",
-        "nproc=1024:1024",
-        "--user",
-        "1000",
-        "--mount",
-        f"type=bind,source={mountpoint},target=/mnt/Food-11,readonly",
-        IMAGE,
-        "/bin/sh",
-        "-c",
-        "cd /mnt/Food-11 && /bin/find . -type f -print0 | /bin/xargs -0 /bin/md5sum",
-        # fmt: on
-        capture=True,
-    )
+    runtime = ["--runtime", "runc"] if shutil.which("runc") else []
+    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    bind = f"type=bind,source={mountpoint},target=/mnt/Food-11,readonly"
+    job = "cd /mnt/Food-11 && /bin/find . -type f -print0 | /bin/xargs -0 /bin/md5sum"
+    isolated = ["--rm", "--network", "none", *limits, "--user", "1000"]
+    out = run("podman", *runtime, "run", *isolated, "--mount", bind, IMAGE, "/bin/sh", "-c", job, capture=True)
     found = {}
     for line in out.splitlines():
         digest, _, name = line.partition("  ./")

@@ -84,7 +84,8 @@ class ObjectInfo:
     """What a HEAD or GET says of one object.
 
     ``etag`` of an SLO is the MD5 of its segments' ETags. ``mtime`` is ``X-Object-Meta-Mtime`` and None where the
-    object has none. ``last_modified`` has whole seconds only, for headers carry no more.
+    object has none. ``last_modified`` has whole seconds only, for headers carry no more. ``manifest`` is where a DLO's
+    segments are, ``container/prefix`` unquoted, and None for all others.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ObjectInfo:
     kind: Kind
     content_type: str | None = None
     mtime: int | None = None
+    manifest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

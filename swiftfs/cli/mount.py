@@ -134,9 +134,8 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
       fusermount3 -u /mnt/object
     """
-    from swiftfs.mount.preflight import before_mount
-
     from swiftfs.mount import daemonize, session
+    from swiftfs.mount.preflight import before_mount
 
     settings = _settings(source, mountpoint, given)
     before_mount(
@@ -357,7 +356,7 @@ def _in_words(answer: dict[str, Any]) -> str:
         ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"),
         ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
                   f"{fetch['logins']:,} logins"),
-        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} chunks done"),
+        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} done"),
         ("readers", f"{reads['opens']:,} opens, {reads['reads']:,} reads, {reads['read_bytes']:,} bytes, "
                     f"{reads['errors']:,} errors"),
         ("from the cache", f"{share} of {looked:,}"),

@@ -31,7 +31,7 @@ SHUFFLED = 24
 RECENT = 32
 """Opens that are looked back on."""
 SHARE = 0.75
-"""Share of the recent files that a tree must hold to be the one that is being read: two datasets may be read at once."""
+"""Share of the recent files that a tree must hold to be the one that is read: two may be read at once."""
 
 
 class Mode(StrEnum):

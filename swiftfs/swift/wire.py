@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -143,6 +143,7 @@ def object_info(name: str, headers: Mapping[str, str], size: int | None = None) 
         kind=kind,
         content_type=headers.get("Content-Type"),
         mtime=None if mtime is None else parse_mtime(mtime),
+        manifest=unquote(headers["X-Object-Manifest"]) if kind is Kind.DLO else None,
     )
 
 

@@ -1,0 +1,255 @@
+"""The cache as the file system process reads it: bytes that passed their checksum, or a miss.
+
+Read-only. Every failure of the disk, of the table or of the bytes is a miss; what looks damaged is also reported, so
+that a writer drops it. A chunk's checksum is checked once for each time its file is opened: an open file is one
+file for good, while a name may come to stand for another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from swiftfs.cache.directory import CacheDirectory, read_all
+from swiftfs.cache.names import DEFAULT_CHUNK_SIZE, Place, checksum, chunks_per_extent, place
+from swiftfs.cache.table import FIND, WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+WHOLE_BYTES = 256 << 10
+"""Objects up to this size are read and checked whole each time and not kept open: two reads of the kernel at most."""
+
+OPEN_FILES = 64
+"""Files kept open: more than a loader has workers, few beside the 1,024 descriptors a process may have by default."""
+
+ADMITTED_CHUNKS = 65_536
+"""Chunks known by message only; their rows follow within a second, so this is far more than are under way."""
+
+TABLE_RETRY = 1.0
+"""Seconds between two tries to open a table that is absent or unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """What is known of a chunk in the cache: its length and its checksum (``cache.names.checksum``)."""
+
+    length: int
+    checksum: int
+
+
+class _UnsoundError(Exception):
+    """The bytes are not those that the row speaks of."""
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    descriptor: int
+    verified: set[int] = field(default_factory=set)
+
+
+class Reader:
+    """Reads one cache. Use it from one thread; ``close`` it. No method raises for a failing disk."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        open_files: int = OPEN_FILES,
+        on_bad: Callable[[str, int], None] = lambda key, chunk: None,
+    ) -> None:
+        """Opens the cache at ``path``. ``on_bad(key, chunk)`` is called for what a writer should ``drop``.
+
+        Raises ConfigError when the directory is not safe to use and LocalFileError when it cannot be used.
+        """
+        self._directory = CacheDirectory(path)
+        self._chunk_size = chunk_size
+        self._per_extent = chunks_per_extent(chunk_size)
+        self._open_files = open_files
+        self._on_bad = on_bad
+        self._table: sqlite3.Connection | None = None
+        self._table_file: os.stat_result | None = None
+        self._table_retry = 0.0
+        self._files: OrderedDict[tuple[str, int], _OpenFile] = OrderedDict()
+        self._admitted: OrderedDict[tuple[str, int], ChunkRow] = OrderedDict()
+
+    def close(self) -> None:
+        """Closes all files."""
+        self._close_files(keep=0)
+        self._close_table()
+        self._directory.close()
+
+    def admit(self, key: str, chunk: int, row: ChunkRow) -> None:
+        """Takes a writer's word that the chunk is there, also before its row is."""
+        self._admitted[key, chunk] = row
+        self._admitted.move_to_end((key, chunk))
+        if len(self._admitted) > ADMITTED_CHUNKS:
+            self._admitted.popitem(last=False)
+
+    def find(self, key: str, chunk: int) -> ChunkRow | None:
+        """What is known of the chunk; None when it is not in the cache."""
+        return self._admitted.get((key, chunk)) or self._row(key, chunk)
+
+    def read(self, key: str, size: int, chunk: int, start: int, stop: int) -> bytes | None:
+        """The bytes ``[start, stop)`` of chunk ``chunk`` of an object of ``size`` bytes; None for a miss.
+
+        ``start`` and ``stop`` count from the chunk's first byte. Raises ValueError when the object has no such bytes.
+        """
+        where = place(size, chunk, self._chunk_size)
+        if not 0 <= start <= stop <= where.length:
+            raise ValueError(f"chunk {chunk} of {size} bytes has no bytes [{start}, {stop})")
+        if size <= WHOLE_BYTES:
+            data = self._read_once(key, chunk, where)
+            return data if data is None or stop - start == where.length else data[start:stop]
+        was_open = (key, where.extent) in self._files
+        try:
+            return self._read_open(key, chunk, where, start, stop)
+        except _UnsoundError as error:
+            unsound = error
+        self._close_file((key, where.extent))
+        if was_open:  # it may have been evicted and fetched anew since: then its name stands for another file now
+            try:
+                return self._read_open(key, chunk, where, start, stop)
+            except _UnsoundError as error:
+                unsound = error
+                self._close_file((key, where.extent))
+        self._missed(key, chunk, unsound)
+        return None
+
+    def release_evicted(self) -> int:
+        """Closes the files that were evicted while open, so that the disk gets their bytes back; returns how many.
+
+        To be called about once a second. It also notices when the table was made anew.
+        """
+        evicted = [at for at, file in self._files.items() if not os.fstat(file.descriptor).st_nlink]
+        for at in evicted:
+            self._close_file(at)
+        if self._table_file is not None:
+            try:
+                same = os.path.samestat(self._table_file, os.stat(self._directory.table_path))
+            except OSError:
+                same = False
+            if not same:
+                self._close_table()
+        return len(evicted)
+
+    def _read_once(self, key: str, chunk: int, where: Place) -> bytes | None:
+        """The whole chunk through a file that is opened for it alone."""
+        row = self.find(key, chunk)
+        if row is None:
+            return None
+        try:
+            descriptor = self._open(key, where.extent)
+            try:
+                return _sound(descriptor, key, chunk, where, row)
+            finally:
+                os.close(descriptor)
+        except (OSError, _UnsoundError) as error:
+            self._missed(key, chunk, error)
+            return None
+
+    def _read_open(self, key: str, chunk: int, where: Place, start: int, stop: int) -> bytes | None:
+        """A part of a chunk through a file that stays open; None when it is not there. Raises _UnsoundError."""
+        at = (key, where.extent)
+        file = self._files.get(at)
+        row = None
+        if file is None or chunk not in file.verified:
+            row = self.find(key, chunk)
+            if row is None:
+                return None
+        try:
+            if file is None:
+                file = self._files[at] = _OpenFile(self._open(key, where.extent))
+                self._close_files(keep=self._open_files)
+            else:
+                self._files.move_to_end(at)
+            if row is not None:
+                data = _sound(file.descriptor, key, chunk, where, row)
+                file.verified.add(chunk)
+                return data[start:stop]
+            data = read_all(file.descriptor, stop - start, where.offset + start)
+        except OSError as error:
+            raise _UnsoundError(str(error)) from error
+        if len(data) != stop - start:
+            raise _UnsoundError("the file was cut")
+        return data
+
+    def _open(self, key: str, extent: int) -> int:
+        """A descriptor of the file; gives up those kept open when there are too many. Raises OSError."""
+        try:
+            return self._directory.open_to_read(key, extent)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self._close_files(keep=0)
+        return self._directory.open_to_read(key, extent)
+
+    def _missed(self, key: str, chunk: int, error: Exception) -> None:
+        """Forgets the word that the chunk is there; where the table says so too, it is wrong and is reported.
+
+        An evicted file is an ordinary miss: its rows went before it.
+        """
+        self._admitted.pop((key, chunk), None)
+        if self._row(key, chunk) is not None:
+            log.info("chunk %d of %s in the cache is not usable and is fetched anew: %s", chunk, key, error)
+            self._on_bad(key, chunk)
+
+    def _row(self, key: str, chunk: int) -> ChunkRow | None:
+        if self._table is None and not self._open_table():
+            return None
+        assert self._table is not None
+        try:
+            row = self._table.execute(FIND, (bytes.fromhex(key), chunk // self._per_extent, chunk)).fetchone()
+        except sqlite3.Error:
+            self._close_table()
+            return None
+        return ChunkRow(*row) if row else None
+
+    def _open_table(self) -> bool:
+        now = time.monotonic()
+        if now < self._table_retry:
+            return False
+        self._table_retry = now + TABLE_RETRY
+        path = self._directory.table_path
+        try:
+            self._table_file = os.stat(path)
+            self._table = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT, isolation_level=None
+            )
+        except (OSError, sqlite3.Error):
+            self._close_table()
+            return False
+        return True
+
+    def _close_table(self) -> None:
+        if self._table is not None:
+            self._table.close()
+        self._table = self._table_file = None
+
+    def _close_file(self, at: tuple[str, int]) -> None:
+        file = self._files.pop(at, None)
+        if file is not None:
+            os.close(file.descriptor)
+
+    def _close_files(self, keep: int) -> None:
+        while len(self._files) > keep:
+            _, file = self._files.popitem(last=False)
+            os.close(file.descriptor)
+
+
+def _sound(descriptor: int, key: str, chunk: int, where: Place, row: ChunkRow) -> bytes:
+    """The chunk's bytes when they pass the checksum. Raises _UnsoundError or OSError."""
+    data = read_all(descriptor, where.length, where.offset)
+    if len(data) != row.length or checksum(key, chunk, data) != row.checksum:
+        raise _UnsoundError("its checksum is wrong")
+    return data

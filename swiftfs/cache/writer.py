@@ -1,0 +1,337 @@
+"""The cache's writer: reserves, writes, then says that a chunk is there. Only fetch processes have one.
+
+The limit holds at every moment: bytes are reserved in the table before they are written, in slabs, and what must go for
+them is unlinked in the same transaction. Rows are written in batches by ``flush``; until then a chunk exists for those
+alone who were told of it. A full or failing disk costs the cache, never a read: ``store`` then returns None.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from swiftfs.cache.budget import plan_eviction, reserve, slab
+from swiftfs.cache.directory import CacheDirectory, read_all, write_all
+from swiftfs.cache.names import DEFAULT_CHUNK_SIZE, Place, checksum, chunk_count, chunks_per_extent, place
+from swiftfs.cache.start import leave, reap, take_up
+from swiftfs.cache.table import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FLUSH_ROWS = 256
+"""Rows that are written at once without being asked: a transaction's fixed cost is then a small part."""
+
+MOST_PENDING = 4096
+"""Rows that may wait for a table that cannot be written; beyond, nothing is stored."""
+
+MOST_TOUCHED = 4096
+"""Keys whose use is not written yet; beyond, it is."""
+
+PAUSE = 1.0
+"""Seconds without a try after the disk or the table failed, so that waiting for a sick one cannot fill our time."""
+
+WARNING_INTERVAL = 60.0
+"""Seconds between two warnings about a failing cache, and between two evictions for a disk that others filled."""
+
+VERIFIED_AT_ONCE = 500
+"""Rows fetched at a time when the whole cache is verified."""
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A chunk that is in the cache now: what a reader needs to use it before its row is written."""
+
+    length: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """What the cache holds: ``bytes`` in ``files`` of ``chunks``, ``reserved`` for bytes not counted yet, ``limit``."""
+
+    path: str
+    bytes: int
+    reserved: int
+    files: int
+    chunks: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What ``Writer.verify`` found: chunks read, and how many of them were bad and were dropped."""
+
+    chunks: int
+    bad: int
+
+
+class Writer:
+    """Writes one cache, beside others. Calls must not overlap, but may come from different threads. ``close`` it.
+
+    ``refused`` counts the chunks that were not stored.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: int,
+        min_free: int = 0,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens the cache at ``path`` to hold at most ``limit`` bytes of content and leave the disk ``min_free``.
+
+        ``clock`` gives monotonic seconds. Raises ConfigError when the directory is not safe to use and LocalFileError
+        when it cannot be used.
+        """
+        self.refused = 0
+        self._limit = limit
+        self._min_free = min_free
+        self._chunk_size = chunk_size
+        self._clock = clock
+        self._directory = CacheDirectory(path)
+        self._pending: dict[tuple[str, int], Row] = {}
+        self._touched: dict[str, None] = {}
+        self._left = 0  # bytes reserved and not written
+        self._resume_at = self._warn_at = self._make_room_at = clock()
+        try:
+            self._table, self._lock, self._owner = take_up(self._directory)
+        except BaseException:
+            self._directory.close()
+            raise
+        self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
+
+    def close(self) -> None:
+        """Writes the last rows and gives back what is reserved."""
+        self.flush()
+        leave(self._directory, self._table, self._lock, self._owner)
+        self._directory.close()
+
+    def store(self, key: str, size: int, chunk: int, data: bytes | bytearray | memoryview) -> Stored | None:
+        """Stores chunk ``chunk`` of an object of ``size`` bytes; None when the cache cannot take it now.
+
+        ``data`` is the whole chunk, verified by the caller; ValueError when it has another length.
+        """
+        where = place(size, chunk, self._chunk_size)
+        if len(data) != where.length:
+            raise ValueError(f"chunk {chunk} of {size} bytes has {where.length} bytes, not {len(data)}")
+        row = self._pending.get((key, chunk))
+        if row is None:
+            row = self._guarded(lambda: self._store(key, chunk, where, data), None)
+            if row is None:
+                self.refused += 1
+                return None
+        return Stored(row.length, row.checksum)
+
+    def flush(self) -> None:
+        """Writes the rows of what was stored and touched. To be called some twenty times a second."""
+        if self._pending or self._touched:
+            self._guarded(lambda: self._transact(lambda left: None), None)
+
+    def touch(self, keys: Iterable[str]) -> None:
+        """Notes that these objects were read, all their chunks: they go last when bytes must."""
+        for key in keys:
+            self._touched.pop(key, None)
+            self._touched[key] = None
+        if len(self._touched) > MOST_TOUCHED:
+            self.flush()
+            self._touched.clear()
+
+    def find(self, key: str, chunk: int) -> Stored | None:
+        """What a reader needs to use the chunk; None when it is not in the cache."""
+        row = self._pending.get((key, chunk))
+        if row is not None:
+            return Stored(row.length, row.checksum)
+        extent = chunk // chunks_per_extent(self._chunk_size)
+        found = self._guarded(lambda: self._table.find(key, extent, chunk), None)
+        return Stored(*found) if found else None
+
+    def present(self, key: str) -> set[int]:
+        """The numbers of the chunks of ``key`` that are in the cache; empty when the table cannot be read."""
+        nothing: set[int] = set()
+        stored = self._guarded(lambda: self._table.chunks_of(key), nothing)
+        return stored | {chunk for pending, chunk in self._pending if pending == key}
+
+    def missing(self, key: str, size: int, first: int = 0, stop: int | None = None) -> list[int]:
+        """The chunks in ``[first, stop)`` of an object of ``size`` bytes that are not in the cache; None is the end."""
+        count = chunk_count(size, self._chunk_size)
+        present = self.present(key)
+        return [chunk for chunk in range(first, count if stop is None else min(stop, count)) if chunk not in present]
+
+    def drop(self, key: str, chunk: int) -> None:
+        """Takes a chunk that was found bad out of the cache, with the file that it is in."""
+        self._drop(key, chunk // chunks_per_extent(self._chunk_size))
+
+    def clear(self) -> int:
+        """Takes everything out of the cache; returns the bytes."""
+        return self._guarded(
+            lambda: self._transact(lambda left: self._unlink([each.file for each in self._table.least_recent()])), 0
+        )
+
+    def info(self) -> CacheInfo:
+        """What the cache holds. Raises LocalFileError never: a table that cannot be read counts nothing."""
+        self.flush()
+        used, reserved = self._guarded(self._table.sums, (0, 0))
+        files, chunks = self._guarded(self._table.counts, (0, 0))
+        return CacheInfo(str(self._directory.path), used, reserved, files, chunks, self._limit)
+
+    def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
+        """Reads every chunk, drops the bad ones and says how many there were. ``progress(done, total)`` in chunks."""
+        self.flush()
+        _, total = self._guarded(self._table.counts, (0, 0))
+        done = bad = 0
+        last: Row | None = None
+        while rows := self._rows_after(last):
+            last = rows[-1]
+            for row in rows:
+                if not self._is_good(row) and self._is_there(row):
+                    bad += 1
+                    self._drop(row.key, row.extent)
+            done += len(rows)
+            progress(done, max(done, total))
+        return Verified(done, bad)
+
+    def _store(self, key: str, chunk: int, where: Place, data: bytes | bytearray | memoryview) -> Row | None:
+        if self._clock() < self._resume_at or len(self._pending) >= MOST_PENDING:
+            return None
+        if self._left < where.length and not self._reserved(where.length):
+            self._warn(f"{where.length} bytes do not fit beside what is reserved and what the disk must keep free")
+            return None
+        try:
+            self._write(key, where, data)
+        except OSError as error:
+            if error.errno not in _DISK_FULL or not self._make_room(where.length):
+                raise
+            self._write(key, where, data)
+        row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
+        self._left -= where.length
+        self._pending[key, chunk] = row
+        if len(self._pending) >= FLUSH_ROWS:
+            self.flush()
+        return row
+
+    def _write(self, key: str, where: Place, data: bytes | bytearray | memoryview) -> None:
+        """Writes the bytes; when that fails the whole file goes, for its half-written bytes are not counted."""
+        self._owner.note(key, where.extent)
+        try:
+            descriptor = self._directory.open_to_write(key, where.extent)
+            try:
+                write_all(descriptor, data, where.offset)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self._directory.unlink(key, where.extent)  # first of all: the table may need the room
+            self._transact(lambda left: self._unlink([(key, where.extent)]))
+            raise
+
+    def _reserved(self, need: int) -> bool:
+        """Whether ``need`` bytes are reserved now."""
+        return self._grant(need) or (reap(self._directory, self._table) and self._grant(need))
+
+    def _grant(self, need: int) -> bool:
+        """Reserves what is wanting to ``need`` bytes, and some more, evicting what must go for it."""
+
+        def act(left: int) -> int:
+            used, reserved = self._table.sums()
+            plan = reserve(
+                max(0, need - left),
+                limit=self._limit,
+                used=used,
+                reserved=reserved,
+                disk_free=self._directory.free_bytes(),
+                min_free=self._min_free,
+            )
+            victims = plan_eviction(self._table.least_recent(), plan.evict)
+            freed = self._unlink([victim.file for victim in victims])
+            granted = plan.granted - max(0, plan.evict - freed)  # what could not be unlinked cannot be granted
+            if granted <= 0 or left + granted < need:
+                return 0
+            self._table.grant(self._owner.name, granted)
+            return granted
+
+        granted = self._transact(act)
+        self._left += granted
+        return self._left >= need
+
+    def _make_room(self, need: int) -> bool:
+        """Evicts for a disk that others have filled, once in a while; whether anything went."""
+        now = self._clock()
+        if now < self._make_room_at:
+            return False
+        self._make_room_at = now + WARNING_INTERVAL
+
+        def act(left: int) -> int:
+            victims = plan_eviction(self._table.least_recent(), max(need, slab(self._limit)))
+            return self._unlink([victim.file for victim in victims])
+
+        return self._transact(act) > 0
+
+    def _unlink(self, files: Iterable[tuple[str, int]]) -> int:
+        """Deletes files and their rows, inside a transaction; returns the bytes. One that cannot be deleted stays."""
+        return sum(self._table.forget(*file) for file in files if self._directory.unlink(*file))
+
+    def _transact(self, act: Callable[[int], R]) -> R:
+        """Writes the pending rows and does ``act(bytes reserved and left)``, in one transaction."""
+        written = sum(row.length for row in self._pending.values())
+        with self._table.transaction():
+            counted = self._table.settle(self._pending.values(), self._touched)
+            if counted:
+                self._table.grant(self._owner.name, -counted)
+            left = self._left + written - counted  # what another process counted already is ours to use again
+            result = act(left)
+        self._left = left
+        self._pending.clear()
+        self._touched.clear()
+        self._owner.settled()
+        return result
+
+    def _drop(self, key: str, extent: int) -> None:
+        self._guarded(lambda: self._transact(lambda left: self._unlink([(key, extent)])), 0)
+
+    def _rows_after(self, last: Row | None) -> list[Row]:
+        nothing: list[Row] = []
+        return self._guarded(lambda: self._table.rows_after(last, VERIFIED_AT_ONCE), nothing)
+
+    def _is_there(self, row: Row) -> bool:
+        """Whether the row exists still: a file that was evicted meanwhile is not bad."""
+        return self._guarded(lambda: self._table.find(row.key, row.extent, row.chunk), None) is not None
+
+    def _is_good(self, row: Row) -> bool:
+        try:
+            descriptor = self._directory.open_to_read(row.key, row.extent)
+            try:
+                data = read_all(descriptor, row.length, row.offset)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
+        return len(data) == row.length and checksum(row.key, row.chunk, data) == row.checksum
+
+    def _guarded(self, action: Callable[[], R], otherwise: R) -> R:
+        """``action()``, or ``otherwise`` when the disk or the table fails: then nothing is stored for a while."""
+        try:
+            return action()
+        except (OSError, sqlite3.Error) as error:
+            self._resume_at = self._clock() + PAUSE
+            self._warn(str(error))
+            return otherwise
+
+    def _warn(self, reason: str) -> None:
+        now = self._clock()
+        if now >= self._warn_at:
+            self._warn_at = now + WARNING_INTERVAL
+            log.warning("the cache %s cannot be written, reads go on without it: %s", self._directory.path, reason)

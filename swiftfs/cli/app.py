@@ -1,0 +1,155 @@
+"""The frame of the command line: which command is where, and the options that all of them take.
+
+A command's module is imported when it is run: ``swiftfs --help`` loads none of them. Options such as ``-v`` are taken
+before and after the command's name, as rclone takes them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from typing import Any
+
+import click
+
+from swiftfs import __version__
+
+COMMANDS = {
+    "load": ("load", "Load a directory into a container, and prove it."),
+    "extract": ("extract", "Unpack an archive safely."),
+    "transform": ("transform", "Rename the files of a dataset by rules."),
+    "mount": ("mount", "Show a container as files, read-only."),
+    "umount": ("mount", "Unmount."),
+    "status": ("mount", "Show what a mount has done."),
+    "refresh": ("mount", "Have a mount list its container again."),
+    "warm": ("mount", "Have a mount fetch everything."),
+    "doctor": ("doctor", "Check what mounting needs, and say how to mend it."),
+    "lsd": ("browse", "List containers or directories."),
+    "ls": ("browse", "List objects with their sizes."),
+    "lsl": ("browse", "List objects with sizes and times."),
+    "lsjson": ("browse", "List objects as JSON."),
+    "size": ("browse", "Count objects and bytes."),
+    "cat": ("browse", "Write objects to standard output."),
+    "mkdir": ("containers", "Make a container."),
+    "rmdir": ("containers", "Remove an empty container."),
+    "delete": ("containers", "Delete objects."),
+    "purge": ("containers", "Delete a container or directory with all it holds."),
+    "localcloud": ("localcloud", "Run a real Keystone and Swift on this machine."),
+    "version": ("version", "Show the versions of swiftfs and of what it runs on."),
+}
+"""Module and one line of help for each command, in the order in which they are shown."""
+
+LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+
+
+def _configure(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Take note of a general option, wherever on the line it stood."""
+    settings = context.find_root().obj
+    name = str(parameter.name)
+    if name == "verbose":
+        settings["level"] = settings.get("level", 0) + value
+    elif name == "quiet" and value:
+        settings["level"] = -1
+    elif name == "config" and value:
+        os.environ["RCLONE_CONFIG"] = os.path.abspath(value)
+    elif name == "log_file" and value:
+        settings["log_file"] = value
+    _log_to(settings)
+    return value
+
+
+def _log_to(settings: dict[str, Any]) -> None:
+    level = LEVELS.get(settings.get("level", 0), logging.DEBUG)
+    root = logging.getLogger()
+    if settings.get("log_file"):
+        handler: logging.Handler = logging.FileHandler(settings["log_file"])
+        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    else:
+        handler = logging.StreamHandler()
+        form = "swiftfs: %(message)s" if level > logging.DEBUG else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(form))
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    # Libraries speak only when they warn; keystoneauth1's DEBUG would tell of tokens, if only by their hash.
+    root.setLevel(logging.WARNING)
+    logging.getLogger("swiftfs").setLevel(level)
+    # A mount's processes read it: they log for themselves.
+    os.environ["SWIFTFS_LOG"] = logging.getLevelName(level)
+
+
+def _general_options(*, log_file: bool) -> list[click.Option]:
+    options = [
+        click.Option(["-v", "--verbose"], count=True, help="Say more; -vv says everything."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
+        click.Option(["--config"], metavar="FILE", help="rclone.conf to use."),
+        click.Option(["--log-file"], metavar="FILE", help="Write messages there instead of to standard error."),
+    ]
+    for option in options:
+        option.expose_value = False
+        option.callback = _configure
+        option.is_eager = True
+    return options if log_file else options[:3]
+
+
+class Frame(click.Group):
+    """The ``swiftfs`` command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of a dataset's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now, with the general options added."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"swiftfs.cli.{module}"), cmd_name)
+        if isinstance(command, click.Group):
+            for child in command.commands.values():
+                _extend(child)
+        else:
+            _extend(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _extend(command: click.Command) -> None:
+    names = {name for parameter in command.params for name in parameter.opts}
+    if "--verbose" not in names:
+        command.params.extend(_general_options(log_file="--log-file" not in names))
+
+
+@click.group(
+    cls=Frame, params=_general_options(log_file=True), context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="swiftfs")
+@click.pass_context
+def app(context: click.Context) -> None:
+    """Load a dataset into OpenStack Swift, and mount it to train from.
+
+    Remotes are those of rclone.conf, clouds.yaml, or 'env:' for OS_* variables: NAME:container/path.
+
+    \b
+    Example:
+      swiftfs load ./Food-11 chi_tacc:object-persist-netID
+      swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
+    """
+
+
+class _Context(click.Context):
+    """A context whose root has a place for what the general options say."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.parent is None:
+            self.obj = {}
+
+
+Frame.context_class = _Context

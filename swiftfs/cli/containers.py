@@ -1,0 +1,113 @@
+"""``mkdir``, ``rmdir``, ``delete`` and ``purge``: making and removing, named and meant as rclone's."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from swiftfs.cli.browse import with_client
+from swiftfs.errors import UsageError
+
+if TYPE_CHECKING:
+    from swiftfs.config import RemotePath
+    from swiftfs.swift.client import Client
+
+log = logging.getLogger(__name__)
+
+remote_path = click.argument("remote_path", metavar="REMOTE:PATH")
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Show what would be deleted, delete nothing.")
+
+
+@click.command()
+@remote_path
+@click.option("--storage-policy", help="The container's storage policy.")
+def mkdir(remote_path: str, storage_policy: str | None) -> None:
+    """Make a container; no error if it is there already. Directories need no making.
+
+    \b
+    Example:
+      swiftfs mkdir chi_tacc:object-persist-netID
+    """
+
+    async def job(client: Client, path: RemotePath) -> None:
+        _need_container(path)
+        if await client.create_container(path.container, storage_policy=storage_policy):
+            log.info("made container %s", path.container)
+
+    with_client(remote_path, job)
+
+
+@click.command()
+@remote_path
+def rmdir(remote_path: str) -> None:
+    """Remove an empty container. Directories vanish with their last object.
+
+    \b
+    Example:
+      swiftfs rmdir chi_tacc:object-persist-netID
+    """
+
+    async def job(client: Client, path: RemotePath) -> None:
+        _need_container(path)
+        if not path.prefix:
+            await client.delete_container(path.container)
+
+    with_client(remote_path, job)
+
+
+@click.command()
+@remote_path
+@click.option("--rmdirs", is_flag=True, help="Remove the container, too, once it is empty.")
+@dry_run_option
+def delete(remote_path: str, rmdirs: bool, dry_run: bool) -> None:
+    """Delete the objects below PATH, many with one request, and the segments of large ones.
+
+    \b
+    Example:
+      swiftfs delete chi_tacc:object-persist-netID/training
+      swiftfs delete chi_tacc:object-persist-netID --rmdirs
+    """
+
+    async def job(client: Client, path: RemotePath) -> None:
+        from swiftfs.swift.removal import delete_objects
+
+        _need_container(path)
+        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say)
+        log.info("%s %d objects", "would delete" if dry_run else "deleted", count)
+        if rmdirs and not dry_run and not path.prefix:
+            await client.delete_container(path.container)
+
+    with_client(remote_path, job)
+
+
+@click.command()
+@remote_path
+@dry_run_option
+def purge(remote_path: str, dry_run: bool) -> None:
+    """Delete PATH with everything in it: the objects, and the container where PATH is one.
+
+    \b
+    Example:
+      swiftfs purge chi_tacc:object-persist-netID
+    """
+
+    async def job(client: Client, path: RemotePath) -> None:
+        from swiftfs.swift.removal import delete_objects
+
+        _need_container(path)
+        await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say)
+        if not path.prefix and not dry_run:
+            await client.delete_container(path.container)
+
+    with_client(remote_path, job)
+
+
+def _need_container(path: RemotePath) -> None:
+    if not path.container:
+        raise UsageError("no container is named", hint="write NAME:container")
+
+
+def _say(name: str) -> None:
+    click.echo(f"would delete {name}")

@@ -1,0 +1,141 @@
+"""`swiftfs load`: a directory into a container, proven by a listing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from swiftfs.config import Remote, RemotePath
+    from swiftfs.load.progress import Display
+    from swiftfs.load.run import LoadRequest, LoadResult
+
+log = logging.getLogger(__name__)
+
+
+@click.command("load")
+@click.argument("source", type=click.Path())
+@click.argument("dest", required=False)
+@click.option("--transfers", default=32, show_default=True, type=click.IntRange(1, 1024), help="Objects sent at once.")
+@click.option(
+    "--checkers", default=16, show_default=True, type=click.IntRange(1, 256), help="Files read and hashed at once."
+)
+@click.option("-P", "--progress", is_flag=True, help="Show a live bar, also where there is no terminal.")
+@click.option("--stats", default="1m", show_default=True, help="Time between two lines without a terminal; 0: none.")
+@click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
+@click.option("-L", "--copy-links", is_flag=True, help="Follow symbolic links instead of leaving them out.")
+@click.option("--summary-json", type=click.Path(dir_okay=False), help="Write the run's figures to this file.")
+@click.option("--multi-thread-streams", type=int, help="Accepted for rclone's sake; changes nothing.")
+@click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
+@click.pass_context
+def load(
+    context: click.Context,
+    source: str,
+    dest: str | None,
+    transfers: int,
+    checkers: int,
+    progress: bool,
+    stats: str,
+    dry_run: bool,
+    copy_links: bool,
+    summary_json: str | None,
+    multi_thread_streams: int | None,
+    fast_list: bool,
+) -> None:
+    """Load the directory SOURCE into DEST, a container or a place in one.
+
+    The contents of SOURCE go below DEST, as with rclone copy. What is there already with the same size and MD5 is
+    not sent again; nothing is deleted. One listing at the end proves every object's size and MD5; exit code 0 means
+    that all of them are proven. The container is made when it is missing.
+
+    DEST is NAME:container or NAME:container/prefix. Without it, $SWIFTFS_DEST is taken, or $RCLONE_CONTAINER with the
+    only remote of rclone.conf.
+
+    Ctrl-C lets the uploads in flight finish; a second one ends at once.
+
+    \b
+    Examples:
+      swiftfs load ./Food-11 chi_tacc:object-persist-netID
+      swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
+      swiftfs load ./Food-11 --dry-run
+    """
+    import asyncio
+
+    from swiftfs.config import find_remote
+    from swiftfs.load.figures import parse_duration
+    from swiftfs.load.progress import choose_display
+    from swiftfs.load.run import LoadRequest, failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.source import open_source
+
+    if fast_list or multi_thread_streams is not None:
+        log.info("--fast-list and --multi-thread-streams are rclone's and change nothing here")
+    place = destination(dest, os.environ)
+    remote = find_remote(place.remote, os.environ)
+    prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
+    request = LoadRequest(
+        source=open_source(source, prefix=prefix, follow_links=copy_links),
+        container=place.container,
+        prefix=prefix,
+        transfers=transfers,
+        checkers=checkers,
+        dry_run=dry_run,
+        storage_policy=remote.storage_policy,
+    )
+    quiet = is_quiet(context)
+    display = choose_display(progress=progress, quiet=quiet, stats=parse_duration(stats))
+    result = asyncio.run(_run(remote, request, display))
+    for line in failure_lines(result):
+        click.echo(line, err=True)
+    if not quiet:
+        for line in summary_lines(result):
+            click.echo(line)
+    if summary_json is not None:
+        write_summary(summary_json, result)
+    if (error := outcome_error(result)) is not None:
+        raise error
+
+
+def destination(text: str | None, environ: Mapping[str, str]) -> RemotePath:
+    """Where to load to: ``text``, else what the environment names. Raises UsageError that says what to give."""
+    from swiftfs.config import RemotePath, configured_remotes, parse_remote_path
+    from swiftfs.errors import UsageError
+
+    text = text or environ.get("SWIFTFS_DEST")
+    if text:
+        place = parse_remote_path(text)
+        if not place.container:
+            raise UsageError(
+                f"'{text}' names no container", hint="give DEST as NAME:container or NAME:container/prefix"
+            )
+        return place
+    container = environ.get("RCLONE_CONTAINER", "").strip("/")
+    if not container:
+        raise UsageError(
+            "no destination", hint="give DEST as NAME:container, or set SWIFTFS_DEST=NAME:container in the environment"
+        )
+    remotes = configured_remotes(environ)
+    if len(remotes) != 1:
+        there = ", ".join(remotes) or "none"
+        raise UsageError(
+            f"RCLONE_CONTAINER names the container, but not which remote has it (configured: {there})",
+            hint=f"give DEST as NAME:{container}",
+        )
+    name, _, prefix = container.partition("/")
+    return RemotePath(remotes[0], name, prefix)
+
+
+def is_quiet(context: click.Context) -> bool:
+    """Whether only errors are to be shown, as the frame's -q says."""
+    return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
+
+
+async def _run(remote: Remote, request: LoadRequest, display: Display) -> LoadResult:
+    from swiftfs.load.run import load_directory
+    from swiftfs.swift.client import open_client
+
+    async with open_client(remote, connections=request.transfers + request.checkers) as client:
+        return await load_directory(client, request, display)

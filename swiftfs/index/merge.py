@@ -1,0 +1,221 @@
+"""The end of a rebuild: the staged listing becomes the saved tree, in one transaction.
+
+An entry keeps its inode number while it stands for the same bytes: same size, ETag and kind, and for a DLO the same
+last-modified too, for a store computes its ETag from a listing of the segments that may lag. Nothing is written for an
+entry that did not change. SQLite does the work set by set, so memory stays flat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+
+from swiftfs.index.entry import Change, Diff
+from swiftfs.index.schema import read_meta, write_meta
+from swiftfs.model import Kind
+
+MAX_CHANGES = 65_536
+"""More changes than this are not named one by one: invalidating all that the kernel holds is then cheaper."""
+
+GONE_KEPT = 100_000
+"""Removed entries kept for open handles and directory cookies (some 10 MB); those of the last rebuild all stay."""
+
+GENERATIONS_KEPT = 1000
+"""Rebuilds whose changes can still be told apart: weeks of a refresh every half hour."""
+
+CHECKPOINT_WAIT = "PRAGMA busy_timeout = 100"
+"""Milliseconds to wait for readers, whose queries take microseconds, before the log is left as long as it is."""
+
+_DIRECTORIES_OF_DEPTH = """
+UPDATE staging.dirs SET ino = (
+    SELECT e.ino FROM staging.dirs p CROSS JOIN entries e
+    WHERE p.id = dirs.parent AND e.parent = p.ino AND e.name = dirs.name)
+WHERE depth = ? AND ino IS NULL
+"""
+
+_NEW_DIRECTORIES_OF_DEPTH = """
+INSERT INTO entries(parent, name, size, etag, last_modified, kind, files, subdirs)
+SELECT p.ino, d.name, d.size, '', d.last_modified, 0, d.files, d.subdirs
+FROM staging.dirs d JOIN staging.dirs p ON p.id = d.parent WHERE d.depth = ? AND d.ino IS NULL ORDER BY d.id
+"""
+
+_KEPT = """
+INSERT INTO staging.kept
+SELECT e.ino FROM staging.files f CROSS JOIN staging.dirs d CROSS JOIN entries e
+WHERE d.id = f.dir AND e.parent = d.ino AND e.name = f.name AND e.size = f.size AND e.etag = f.etag
+    AND e.kind = f.kind AND (e.kind <> ? OR e.last_modified = f.last_modified)
+"""
+
+_GONE = """
+INSERT INTO gone(ino, parent, name, size, etag, last_modified, kind, files, subdirs)
+SELECT ino, parent, name, size, etag, last_modified, kind, files, subdirs FROM entries
+WHERE ino NOT IN (SELECT ino FROM staging.kept) ORDER BY ino
+"""
+
+_REMOVE = "DELETE FROM entries WHERE ino NOT IN (SELECT ino FROM staging.kept)"
+
+_TOUCHED = """
+UPDATE entries SET last_modified = f.last_modified,
+    listed_size = f.listed_size, listed_etag = f.listed_etag, listed_modified = f.listed_modified
+FROM staging.files f CROSS JOIN staging.dirs d
+WHERE d.id = f.dir AND entries.parent = d.ino AND entries.name = f.name AND (
+    entries.last_modified IS NOT f.last_modified OR entries.listed_size IS NOT f.listed_size
+    OR entries.listed_etag IS NOT f.listed_etag OR entries.listed_modified IS NOT f.listed_modified)
+"""
+
+_NEW_FILES = """
+INSERT INTO entries(parent, name, size, etag, last_modified, kind, files, subdirs,
+    listed_size, listed_etag, listed_modified)
+SELECT d.ino, f.name, f.size, f.etag, f.last_modified, f.kind, 1, 0, f.listed_size, f.listed_etag, f.listed_modified
+FROM staging.files f CROSS JOIN staging.dirs d WHERE d.id = f.dir {only_new} ORDER BY f.dir, f.name
+"""
+
+_ONLY_NEW = "AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.parent = d.ino AND e.name = f.name)"
+
+_DIRECTORY_SUMS = """
+UPDATE entries SET size = d.size, files = d.files, subdirs = d.subdirs, last_modified = d.last_modified
+FROM staging.dirs d WHERE entries.ino = d.ino AND (
+    entries.size <> d.size OR entries.files <> d.files OR entries.subdirs <> d.subdirs
+    OR entries.last_modified <> d.last_modified)
+"""
+
+_CHANGED = """
+SELECT count(*) FROM gone g CROSS JOIN entries e WHERE g.seq > ? AND e.parent = g.parent AND e.name = g.name
+"""
+
+
+def merge(connection: sqlite3.Connection, *, container_count: int, container_bytes: int) -> Diff:
+    """Makes the staged tree the saved one and says what changed. Raises sqlite3.Error, and then nothing changed."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        before = read_meta(connection)
+        first = not connection.execute("SELECT 1 FROM entries LIMIT 1 OFFSET 1").fetchone()
+        mark = _mark(connection)
+        connection.execute(
+            "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)", (before.generation, mark.last_ino, mark.last_gone)
+        )
+        touched = _apply(connection, first=first)
+        generation = before.generation + 1
+        diff = _diff(connection, mark, generation=generation, touched=touched, first=first)
+        _forget_old(connection, mark, generation)
+        write_meta(
+            connection,
+            generation=generation,
+            complete=1,
+            built_at=time.time_ns(),
+            container_count=container_count,
+            container_bytes=container_bytes,
+            directories=connection.execute("SELECT count(*) - 1 FROM staging.dirs").fetchone()[0],
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    _shorten_log(connection)
+    return diff
+
+
+class Mark(tuple[int, int]):
+    """Where a generation ends: the highest inode number given out and the last row of ``gone``."""
+
+    __slots__ = ()
+
+    @property
+    def last_ino(self) -> int:
+        return self[0]
+
+    @property
+    def last_gone(self) -> int:
+        return self[1]
+
+
+def changes_after(connection: sqlite3.Connection, mark: Mark) -> tuple[Change, ...] | None:
+    """What to invalidate for a kernel that knows the tree as it was at ``mark``; None when it is too much to name.
+
+    Names in directories that did not exist then are left out, for the kernel cannot have asked about them.
+    """
+    removed = connection.execute(
+        "SELECT parent, name, ino FROM gone WHERE seq > ? LIMIT ?", (mark.last_gone, MAX_CHANGES + 1)
+    ).fetchall()
+    added = connection.execute(
+        "SELECT parent, name FROM entries WHERE ino > ? AND parent <= ? LIMIT ?",
+        (mark.last_ino, mark.last_ino, MAX_CHANGES + 1),
+    ).fetchall()
+    if len(removed) + len(added) > MAX_CHANGES:
+        return None
+    changes = {(parent, bare(name)): ino for parent, name, ino in removed if ino <= mark.last_ino}
+    for parent, name in added:
+        changes.setdefault((parent, bare(name)), None)
+    return tuple(Change(parent, name, ino) for (parent, name), ino in changes.items())
+
+
+def bare(name: bytes) -> bytes:
+    """A stored name without the slash that marks a directory."""
+    return name[:-1] if name.endswith(b"/") else name
+
+
+def _shorten_log(connection: sqlite3.Connection) -> None:
+    """Moves the log into the file. A reader in the way is no failure: the log shrinks after a later rebuild."""
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection.execute(CHECKPOINT_WAIT)
+        connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
+    connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+
+def _mark(connection: sqlite3.Connection) -> Mark:
+    sequence = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    return Mark((sequence["entries"], sequence.get("gone", 0)))
+
+
+def _apply(connection: sqlite3.Connection, *, first: bool) -> int:
+    """Does the merge; returns how many unchanged files got a new last-modified."""
+    (depth,) = connection.execute("SELECT max(depth) FROM staging.dirs").fetchone()
+    connection.execute("CREATE INDEX staging.dirs_by_depth ON dirs(depth)")
+    for level in range(1, depth + 1):
+        connection.execute(_DIRECTORIES_OF_DEPTH, (level,))
+        connection.execute(_NEW_DIRECTORIES_OF_DEPTH, (level,))
+        connection.execute(_DIRECTORIES_OF_DEPTH, (level,))
+    touched = 0
+    if not first:
+        connection.execute("CREATE TABLE staging.kept(ino INTEGER PRIMARY KEY)")
+        connection.execute(_KEPT, (int(Kind.DLO),))
+        connection.execute("INSERT INTO staging.kept SELECT ino FROM staging.dirs")
+        connection.execute(_GONE)
+        connection.execute(_REMOVE)
+        touched = connection.execute(_TOUCHED).rowcount
+    connection.execute(_NEW_FILES.format(only_new="" if first else _ONLY_NEW))
+    connection.execute(_DIRECTORY_SUMS)
+    connection.execute("DELETE FROM hidden")
+    connection.execute("INSERT INTO hidden SELECT name, reason FROM staging.hidden ORDER BY rowid")
+    return touched
+
+
+def _diff(connection: sqlite3.Connection, mark: Mark, *, generation: int, touched: int, first: bool) -> Diff:
+    def count(query: str, *arguments: int) -> int:
+        return int(connection.execute(query, arguments).fetchone()[0])
+
+    new = count("SELECT count(*) FROM entries WHERE ino > ?", mark.last_ino)
+    gone = count("SELECT count(*) FROM gone WHERE seq > ?", mark.last_gone)
+    changed = count(_CHANGED, mark.last_gone)
+    return Diff(
+        generation=generation,
+        added=new - changed,
+        changed=changed,
+        removed=gone - changed,
+        unchanged=count("SELECT count(*) FROM entries") - 1 - new,
+        touched=touched,
+        hidden=count("SELECT count(*) FROM hidden"),
+        changes=None if first else changes_after(connection, mark),
+    )
+
+
+def _forget_old(connection: sqlite3.Connection, mark: Mark, generation: int) -> None:
+    """Drops removed entries and old generations beyond what is kept, never those that the last rebuild removed."""
+    (newest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM gone").fetchone()
+    horizon = min(newest - GONE_KEPT, mark.last_gone)
+    connection.execute("DELETE FROM gone WHERE seq <= ?", (horizon,))
+    connection.execute(
+        "DELETE FROM generations WHERE last_gone < ? OR generation < ?", (horizon, generation - GENERATIONS_KEPT)
+    )

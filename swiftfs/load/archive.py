@@ -1,0 +1,107 @@
+"""Open a local zip or tar archive and go through its members, refusing one by one what may not be used.
+
+What a member claims is judged before a byte of it is read; what it turns out to be is judged while it is read: its
+length, its CRC, the end mark of the archive. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from swiftfs.errors import LocalFileError, UsageError, printable
+
+if TYPE_CHECKING:
+    from swiftfs.load.member import Limits
+
+MAGIC = 512
+"""Bytes that tell an archive's kind: a tar's own magic is at 257."""
+
+
+class ArchiveError(LocalFileError):
+    """The archive is damaged or not one; what was taken from it before is whole."""
+
+
+class MemberReader(Protocol):
+    """A member's bytes, checked: the read that reaches the end raises ArchiveError when length or CRC are wrong."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Member(Protocol):
+    """A member that may be used: ``name`` as in the archive, ``size`` in bytes, ``mtime`` in nanoseconds or None,
+    ``crc`` its CRC-32, None where the archive has none."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def mtime(self) -> int | None: ...
+
+    @property
+    def crc(self) -> int | None: ...
+
+    def open(self) -> AbstractContextManager[MemberReader]:
+        """Its bytes; of a tar only before the next member is asked for. Raises ArchiveError."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMember:
+    """A member that may not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryMember:
+    """A directory of the archive; it holds nothing and only makes an empty directory appear."""
+
+    name: str
+
+
+class Archive(Protocol):
+    """An open archive. ``proven_at_end``: its bytes are known to be right only when its end was reached without error,
+    for one checksum covers all of them."""
+
+    @property
+    def proven_at_end(self) -> bool: ...
+
+    def members(self) -> Iterator[Member | RefusedMember | DirectoryMember]:
+        """Every member in the archive's order. Raises ArchiveError when the archive is damaged."""
+
+
+def open_archive(path: str, limits: Limits) -> AbstractContextManager[Archive]:
+    """The archive at ``path``, whose kind its first bytes tell.
+
+    Raises LocalFileError when it cannot be read, UsageError when it is of no kind that is known, ArchiveError when it
+    is damaged.
+    """
+    from swiftfs.load.tarfiles import open_tar
+    from swiftfs.load.zipfiles import open_zip
+
+    try:
+        with open(path, "rb") as file:
+            head = file.read(MAGIC)
+    except OSError as error:
+        raise LocalFileError(f"cannot read the archive {printable(path)}: {error.strerror}") from None
+    if not head:
+        raise ArchiveError(f"{printable(path)} is empty")
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or path.lower().endswith(".zip"):
+        return open_zip(path, limits)
+    if head.startswith(b"\x1f\x8b"):
+        return open_tar(path, "gz", limits)
+    if head.startswith(b"BZh"):
+        return open_tar(path, "bz2", limits)
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return open_tar(path, "xz", limits)
+    if head[257:262] == b"ustar" or path.lower().endswith(".tar"):
+        return open_tar(path, "", limits)
+    raise UsageError(
+        f"{printable(path)} is neither a zip nor a tar archive", hint="zip, tar, tar.gz, tar.bz2, tar.xz are"
+    )

@@ -1,0 +1,122 @@
+"""Decide from the source and one listing what each object needs: send, compare, or ask the store first. Pure.
+
+No HEAD per object: a name that is missing or has another size is sent without hashing it, one with the same size is
+hashed and compared with the listing's ETag. Only where the listing cannot tell (large objects, see
+docs/SEMANTICS.md) the store is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from swiftfs.model import Kind, ListingEntry, ObjectInfo
+
+MAX_NAME = 1024
+"""Bytes of UTF-8 in an object's name: Swift's ``max_object_name_length``, and Ceph RGW's limit as well."""
+MAX_OBJECT = 5 * 1024**3
+"""Bytes in one PUT: Swift's default ``max_file_size`` (5 GiB + 2) and Ceph RGW's ``rgw_max_put_size``."""
+
+
+class Sized(Protocol):
+    """What a plan must know of a source object: its name in the container and its bytes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+class Action(Enum):
+    """What an object needs next."""
+
+    SEND = "send"
+    COMPARE = "compare"
+    """Hash the source; equal to the listing's ETag means skip."""
+    ASK = "ask"
+    """The listing cannot tell: a HEAD does, then as COMPARE or SEND."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[S]):
+    """One object of the plan. ``etag`` is what COMPARE compares with, and None for the other actions."""
+
+    source: S
+    action: Action
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[S]):
+    """Every object of the source once, in the order of the source; ``clashes`` are later ones of the same name."""
+
+    steps: tuple[Step[S], ...]
+    clashes: tuple[S, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects planned."""
+        return sum(step.source.size for step in self.steps)
+
+
+def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry]) -> Plan[S]:
+    """A step for each object from the entries that the destination lists under its prefix, in any order."""
+    entries = {entry.name: entry for entry in listed}
+    seen: set[str] = set()
+    steps: list[Step[S]] = []
+    clashes: list[S] = []
+    for source in objects:
+        if source.name in seen:
+            clashes.append(source)
+            continue
+        seen.add(source.name)
+        steps.append(_step(source, entries.get(source.name)))
+    return Plan(tuple(steps), tuple(clashes))
+
+
+def wanted(page: Iterable[ListingEntry], names: Collection[str]) -> list[ListingEntry]:
+    """The entries of a listing page that the plan needs: memory grows with the source, not with the container."""
+    return [entry for entry in page if entry.name in names]
+
+
+def _step(source: S, entry: ListingEntry | None) -> Step[S]:
+    if entry is None or entry.is_directory_marker:
+        return Step(source, Action.SEND)
+    if entry.may_be_large:
+        return Step(source, Action.ASK)
+    if entry.size != source.size:
+        return Step(source, Action.SEND)
+    return Step(source, Action.COMPARE, entry.etag)
+
+
+def after_head(source: S, info: ObjectInfo) -> Step[S]:
+    """The step once a HEAD has told. A large object is always sent: its ETag is not the MD5 of its bytes."""
+    if info.kind is not Kind.PLAIN or info.size != source.size:
+        return Step(source, Action.SEND)
+    return Step(source, Action.COMPARE, info.etag)
+
+
+def refusal(name: str, size: int) -> str | None:
+    """Why an object of this name and size cannot be stored; None when it can.
+
+    Limits of Swift's API reference: names have at most 1,024 bytes of UTF-8, one PUT at most 5 GiB.
+    """
+    try:
+        length = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8"
+    if not length:
+        return "its name is empty"
+    if length > MAX_NAME:
+        return f"its name has {length:,} bytes, more than the {MAX_NAME:,} that Swift allows"
+    if "\0" in name:
+        return "its name holds a NUL"
+    if size > MAX_OBJECT:
+        return f"it has {size:,} bytes, more than the {MAX_OBJECT:,} that one object may have"
+    return None

@@ -1,0 +1,55 @@
+"""What the loader needs of a store; ``swift.client.Client`` has it, and so has the fake of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from swiftfs.model import ListingEntry, ObjectInfo
+
+
+class Body(Protocol):
+    """A body of ``size`` bytes that can be opened anew for each attempt."""
+
+    @property
+    def size(self) -> int: ...
+
+    def open(self) -> AsyncIterator[bytes]: ...
+
+
+class Counted(Protocol):
+    """Counts of HTTP requests, retries and logins so far."""
+
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def retries(self) -> int: ...
+
+    @property
+    def logins(self) -> int: ...
+
+
+class Store(Protocol):
+    """One account. Methods raise as those of ``swift.client.Client``."""
+
+    @property
+    def counters(self) -> Counted: ...
+
+    async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool: ...
+
+    def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]: ...
+
+    async def head(self, container: str, name: str) -> ObjectInfo: ...
+
+    async def put(
+        self,
+        container: str,
+        name: str,
+        body: bytes | Body,
+        *,
+        md5: str,
+        mtime: int | None = None,
+        content_type: str | None = None,
+    ) -> str: ...

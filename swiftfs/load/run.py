@@ -1,0 +1,258 @@
+"""Load a source into a container: walk, list once, plan, send, prove."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swiftfs.errors import ContainerNotFound, Incomplete, Interrupted, LocalFileError, SwiftFSError, printable
+from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
+from swiftfs.load.interrupt import Interrupt
+from swiftfs.load.plan import Plan, make_plan, wanted
+from swiftfs.load.progress import Display, shown
+from swiftfs.load.source import Omitted, Refused, Source, SourceObject
+from swiftfs.load.tally import Tally
+from swiftfs.load.upload import Failure, Outcome, Upload
+from swiftfs.load.verify import Verified, verify
+
+if TYPE_CHECKING:
+    from swiftfs.load.ports import Store
+    from swiftfs.model import ListingEntry
+
+NAMED = 20
+"""Failures that are named at the end of a run; more are counted."""
+RECORDED = 1000
+"""Failures that the summary file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What to load and how. ``prefix`` ends with a slash or is empty, and the source's names begin with it."""
+
+    source: Source
+    container: str
+    prefix: str = ""
+    transfers: int = 32
+    checkers: int = 16
+    dry_run: bool = False
+    storage_policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a run did. ``verified`` is None when nothing was proven: a dry run, or one that was stopped."""
+
+    files: int
+    size: int
+    seconds: float
+    requests: int
+    retries: int
+    logins: int
+    sent: int
+    sent_size: int
+    skipped: int
+    failures: tuple[Failure, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    verified: Verified | None = None
+    fatal: SwiftFSError | None = None
+    interrupted: bool = False
+    dry_run: bool = False
+
+    @property
+    def untried(self) -> int:
+        """Files that were not looked at because the run ended early."""
+        return max(0, self.files - self.sent - self.skipped - len(self.failures))
+
+
+async def load_directory(
+    client: Store,
+    request: LoadRequest,
+    display: Display,
+    *,
+    interrupt: Interrupt | None = None,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> LoadResult:
+    """Make the container hold every object of the source, and prove it.
+
+    Raises what the listing or the container's creation raises, and Interrupted at the second Ctrl-C; failures of
+    objects and what ended the run early are in the result.
+    """
+    interrupt = interrupt or Interrupt()
+    run = _Run(client, request, interrupt, pause, clock)
+    async with shown(display, run.tally):
+        return await interrupt.run(run.go())
+
+
+class _Run:
+    def __init__(
+        self,
+        client: Store,
+        request: LoadRequest,
+        interrupt: Interrupt,
+        pause: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._interrupt = interrupt
+        self._pause = pause
+        self._clock = clock
+        self.tally = Tally()
+
+    async def go(self) -> LoadResult:
+        request, tally, start = self._request, self.tally, self._clock()
+        objects, refused, omitted = await asyncio.to_thread(_walk, request.source)
+        plan = make_plan(objects, await self._listed({source.name for source in objects}))
+        failures = [Failure(one.name, one.reason) for one in refused]
+        failures.extend(Failure(source.name, "another source object has this name") for source in plan.clashes)
+        tally.files, tally.size = len(plan.steps) + len(failures), plan.size
+        tally.failed = len(failures)
+
+        outcome = await self._upload(plan)
+        failures.extend(outcome.failures)
+        verified = None
+        if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
+            tally.phase = "verifying"
+            verified = await verify(self._client, request.container, request.prefix, outcome.proofs, self._pause)
+        counters = self._client.counters
+        return LoadResult(
+            files=tally.files,
+            size=plan.size,
+            seconds=self._clock() - start,
+            requests=counters.requests,
+            retries=counters.retries,
+            logins=counters.logins,
+            sent=tally.sent,
+            sent_size=tally.sent_size,
+            skipped=tally.skipped,
+            failures=tuple(failures),
+            omitted=tuple(omitted),
+            verified=verified,
+            fatal=outcome.fatal,
+            interrupted=bool(self._interrupt.presses),
+            dry_run=request.dry_run,
+        )
+
+    async def _listed(self, names: set[str]) -> list[ListingEntry]:
+        """The entries of the destination that the source has too; makes the container when it is missing."""
+        request = self._request
+        entries: list[ListingEntry] = []
+        try:
+            async for page in self._client.list_objects(request.container, prefix=request.prefix):
+                entries.extend(wanted(page, names))
+        except ContainerNotFound:
+            if not request.dry_run:
+                await self._client.create_container(request.container, storage_policy=request.storage_policy)
+        return entries
+
+    async def _upload(self, plan: Plan[SourceObject]) -> Outcome:
+        self.tally.phase = "loading"
+        upload = Upload(
+            self._client,
+            self._request.container,
+            transfers=self._request.transfers,
+            checkers=self._request.checkers,
+            tally=self.tally,
+            halted=self._interrupt.halted,
+            dry_run=self._request.dry_run,
+        )
+        return await upload.run(plan.steps)
+
+
+def _walk(source: Source) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:
+    objects: list[SourceObject] = []
+    refused: list[Refused] = []
+    omitted: list[Omitted] = []
+    for found in source.scan():
+        if isinstance(found, Refused):
+            refused.append(found)
+        elif isinstance(found, Omitted):
+            omitted.append(found)
+        else:
+            objects.append(found)
+    return objects, refused, omitted
+
+
+def outcome_error(result: LoadResult) -> SwiftFSError | None:
+    """The error that a run's end amounts to; None when every object is proven."""
+    unproven = len(result.verified.unproven) if result.verified is not None else 0
+    bad = len(result.failures) + unproven
+    again = "run it again: what is there already is not sent again"
+    if result.interrupted:
+        return Interrupted(f"stopped: {noun_text(result.untried, 'file')} not tried", hint=again)
+    if result.fatal is not None:
+        error = result.fatal
+        error.hint = "; ".join(filter(None, (error.hint, f"{noun_text(result.untried, 'file')} not tried")))
+        return error
+    if bad:
+        return Incomplete(f"{noun_text(bad, 'file')} of {count_text(result.files)} not loaded", hint=again)
+    return None
+
+
+def summary_lines(result: LoadResult) -> list[str]:
+    """What a run did, for people: the proof first, then one line of figures. Pure."""
+    head = "loaded" if not result.dry_run else "dry run, would load"
+    sent = "sent" if not result.dry_run else "to send"
+    lines = []
+    verdict = "not verified"
+    if result.verified is not None:
+        lines.append(f"verified {noun_text(result.verified.count, 'object')}, {count_text(result.verified.size)} bytes")
+        verdict = (
+            f"{count_text(len(result.verified.unproven))} NOT verified" if result.verified.unproven else "verified"
+        )
+    lines.append(
+        f"{head} {noun_text(result.files, 'file')} ({size_text(result.size)}) in {duration_text(result.seconds)}: "
+        f"{count_text(result.sent)} {sent}, {count_text(result.skipped)} skipped, "
+        f"{count_text(len(result.failures))} failed; {noun_text(result.requests, 'request')}; {verdict}"
+    )
+    return lines
+
+
+def failure_lines(result: LoadResult) -> list[str]:
+    """The first failures by name and the number of the others, and what was left out by rule. Pure."""
+    bad = (*result.failures, *(result.verified.unproven if result.verified is not None else ()))
+    lines = [f"failed: {printable(one.name)}: {printable(one.reason)}" for one in bad[:NAMED]]
+    if len(bad) > NAMED:
+        lines.append(f"failed: {count_text(len(bad) - NAMED)} more")
+    lines += [f"left out: {printable(one.name)}: {printable(one.reason)}" for one in result.omitted[:NAMED]]
+    if len(result.omitted) > NAMED:
+        lines.append(f"left out: {count_text(len(result.omitted) - NAMED)} more")
+    return lines
+
+
+def write_summary(path: str, result: LoadResult) -> None:
+    """Write the run's figures as JSON, whole or not at all. Raises LocalFileError."""
+    unproven = result.verified.unproven if result.verified is not None else ()
+    figures = {
+        "files": result.files,
+        "bytes": result.size,
+        "seconds": round(result.seconds, 3),
+        "requests": result.requests,
+        "retries": result.retries,
+        "logins": result.logins,
+        "sent": result.sent,
+        "sent_bytes": result.sent_size,
+        "skipped": result.skipped,
+        "failed": len(result.failures) + len(unproven),
+        "left_out": len(result.omitted),
+        "not_tried": result.untried,
+        "verified": None if result.verified is None else result.verified.count,
+        "verified_bytes": None if result.verified is None else result.verified.size,
+        "complete": outcome_error(result) is None and not result.dry_run,
+        "dry_run": result.dry_run,
+        "failures": [{"name": one.name, "reason": one.reason} for one in (*result.failures, *unproven)[:RECORDED]],
+    }
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        with open(partial, "x", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2)
+            file.write("\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise LocalFileError(f"cannot write the summary {printable(path)}: {error.strerror}") from None

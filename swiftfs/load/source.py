@@ -1,0 +1,252 @@
+"""Where objects come from: the port every source has, and the one for a local directory.
+
+A source yields its objects in the order of a listing (bytes of the UTF-8 name). What cannot become an object is
+yielded as well, with its reason: nothing is left out in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from swiftfs.errors import Changed, ContainerNotFound, LocalFileError, UsageError, printable
+from swiftfs.load.member import STAGING
+from swiftfs.load.plan import refusal
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+class OpenedSource(Protocol):
+    """The bytes of one source object, once; every method may block and may raise Changed or LocalFileError."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; empty only at the end."""
+
+    def settle(self) -> None:
+        """Raise Changed unless what was read is still what the source holds."""
+
+    def close(self) -> None:
+        """Let go of it; never raises."""
+
+
+class SourceObject(Protocol):
+    """One object to be: ``name`` in the container, ``size`` in bytes, ``mtime`` in nanoseconds or None."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def mtime(self) -> int | None: ...
+
+    def open(self) -> OpenedSource:
+        """Start at the first byte; may be called again for another attempt. Raises Changed, LocalFileError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something in the source that should be an object and cannot; the run is not complete."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """Something in the source that is left out by rule, as rclone does; the run is complete without it."""
+
+    name: str
+    reason: str
+
+
+class Source(Protocol):
+    """A set of objects to load."""
+
+    def scan(self) -> Iterator[SourceObject | Refused | Omitted]:
+        """Everything in the source, ordered by name; blocks."""
+
+
+def open_source(path: str, *, prefix: str = "", follow_links: bool = False) -> Source:
+    """The source that ``path`` names; its objects get ``prefix`` in front of their names.
+
+    Raises ContainerNotFound (rclone's "directory not found") and UsageError when it is not a directory.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise ContainerNotFound(f"directory not found: {printable(path)}") from None
+    except OSError as error:
+        raise LocalFileError(f"cannot read {printable(path)}: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        archive = path.lower().endswith(ARCHIVE_SUFFIXES)
+        hint = "unpack it first with `swiftfs extract`" if archive else "give the directory that holds it"
+        raise UsageError(f"{printable(path)} is not a directory", hint=hint)
+    return DirectorySource(path, prefix, follow_links=follow_links)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySource:
+    """The regular files below ``root``; ``prefix`` ends with a slash or is empty.
+
+    Names stay as they are on disk: no normal form is applied, and a name that is not UTF-8 is refused. Symbolic links
+    are left out unless ``follow_links``; then a link that leads back to a directory above it is refused.
+    """
+
+    root: str
+    prefix: str = ""
+    follow_links: bool = False
+
+    def scan(self) -> Iterator[SourceObject | Refused | Omitted]:
+        """Every regular file in listing order, and what is refused or left out."""
+        # An explicit stack: the depth of a tree is bounded by its paths, not by Python's recursion limit.
+        above = self._identity(self.root)
+        stack = [(iter(self._entries(self.root, "")), above)]
+        while stack:
+            entries, parents = stack[-1]
+            for found in entries:
+                if isinstance(found, Refused | Omitted | FileObject):
+                    yield found
+                    continue
+                identity = self._identity(found.path) if self.follow_links else frozenset()
+                if identity & parents:
+                    yield Refused(found.relative, "a symbolic link leads back to a directory above it")
+                    continue
+                stack.append((iter(self._entries(found.path, found.relative)), parents | identity))
+                break
+            else:
+                stack.pop()
+
+    def _identity(self, path: str) -> frozenset[tuple[int, int]]:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return frozenset()
+        return frozenset({(status.st_dev, status.st_ino)})
+
+    def _entries(self, path: str, relative: str) -> list[FileObject | Refused | Omitted | _Directory]:
+        """One directory's entries; directories sort with their slash, so that the whole walk is in listing order."""
+        found: list[tuple[str, FileObject | Refused | Omitted | _Directory]] = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not relative and entry.name == STAGING:
+                        found.append((entry.name, Omitted(STAGING, "unfinished work of swiftfs extract")))
+                        continue
+                    one = self._entry(entry, relative)
+                    found.append((entry.name + ("/" if isinstance(one, _Directory) else ""), one))
+        except OSError as error:
+            return [Refused(_shown(relative or path), f"cannot list the directory: {error.strerror}")]
+        found.sort(key=lambda pair: pair[0])
+        return [one for _, one in found]
+
+    def _entry(self, entry: os.DirEntry[str], relative: str) -> FileObject | Refused | Omitted | _Directory:
+        below = f"{relative}/{entry.name}" if relative else entry.name
+        try:
+            if entry.is_symlink() and not self.follow_links:
+                return Omitted(_shown(below), "symbolic link (use --copy-links to follow it)")
+            if entry.is_dir(follow_symlinks=self.follow_links):
+                return _Directory(entry.path, below)
+            status = entry.stat(follow_symlinks=self.follow_links)
+        except OSError as error:
+            return Refused(_shown(below), os_reason(error))
+        if not stat.S_ISREG(status.st_mode):
+            return Refused(_shown(below), f"is a {_kind(status.st_mode)}, not a regular file")
+        name = self.prefix + below
+        if reason := refusal(name, status.st_size):
+            return Refused(_shown(below), reason)
+        return FileObject(name, status.st_size, status.st_mtime_ns, entry.path, self.follow_links)
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    path: str
+    relative: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileObject:
+    """A regular file as it was when the directory was walked."""
+
+    name: str
+    size: int
+    mtime: int
+    path: str
+    follow_links: bool = False
+
+    def open(self) -> OpenedFile:
+        """Open the file. Raises Changed when it is no longer the one that was walked, LocalFileError."""
+        # O_NONBLOCK: a FIFO that took the file's place since the walk must not block.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if self.follow_links else os.O_NOFOLLOW)
+        try:
+            opened = OpenedFile(self, os.open(self.path, flags))
+        except OSError as error:
+            raise LocalFileError(os_reason(error)) from None
+        try:
+            opened.settle()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+
+class OpenedFile:
+    """An open regular file that must stay as it was walked.
+
+    Its reads run in threads that cannot be stopped: the lock keeps the descriptor from being closed, and its number
+    from being given to another file, under a read whose result nobody waits for any more.
+    """
+
+    def __init__(self, source: FileObject, descriptor: int) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes. Raises LocalFileError."""
+        with self._lock:
+            try:
+                return os.read(self._descriptor, size)
+            except OSError as error:
+                raise LocalFileError(os_reason(error)) from None
+
+    def settle(self) -> None:
+        """Raise Changed unless size and modification time are those of the walk."""
+        status = os.fstat(self._descriptor)
+        same = status.st_size == self._source.size and status.st_mtime_ns == self._source.mtime
+        if not same or not stat.S_ISREG(status.st_mode):
+            raise Changed("changed while it was read")
+
+    def close(self) -> None:
+        """Close the file; later reads fail."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+def os_reason(error: OSError) -> str:
+    """Why a local file cannot be read, in few words."""
+    if isinstance(error, FileNotFoundError):
+        return "is gone"
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _shown(name: str) -> str:
+    """A name from the file system that can be printed, also when it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "FIFO"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISLNK(mode):
+        return "symbolic link"
+    return "device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "special file"

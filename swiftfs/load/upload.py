@@ -1,0 +1,225 @@
+"""Carry out a plan: checkers compare, transfers send, with bounded queues between them.
+
+One object's failure is that object's: the others go on. What would fail every object (credentials, the container
+gone, a store that stays away) ends the run once, with what was not tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from swiftfs.errors import (
+    AuthError,
+    Changed,
+    ConfigError,
+    ContainerNotFound,
+    Interrupted,
+    LocalFileError,
+    NotFound,
+    SwiftFSError,
+    Unavailable,
+    printable,
+)
+from swiftfs.load.content_type import ContentTypes
+from swiftfs.load.plan import Action, Step, after_head
+from swiftfs.load.reading import SMALL, SourceBody, digest, read_whole
+
+if TYPE_CHECKING:
+    from swiftfs.load.ports import Store
+    from swiftfs.load.source import SourceObject
+    from swiftfs.load.tally import Tally
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2
+"""Objects that wait per transfer: enough that a transfer never waits for the next name, and no bytes are held."""
+OUTAGE = 32
+"""Objects in a row that may fail because the store cannot be reached before the rest is not tried."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An object that is not in the store as it should be, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the listing must say of an object that was sent or skipped."""
+
+    size: int
+    md5: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the steps. ``fatal`` ended the run early and is None when every step was tried."""
+
+    proofs: dict[str, Proof] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    fatal: SwiftFSError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: SourceObject
+    md5: str | None
+
+
+class Upload:
+    """One run over ``steps``. ``halted`` set from outside means: start nothing new, let what runs finish.
+
+    A dry run compares and counts as any other, and sends nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        container: str,
+        *,
+        transfers: int,
+        checkers: int,
+        tally: Tally,
+        halted: threading.Event,
+        dry_run: bool = False,
+    ) -> None:
+        self._store = store
+        self._container = container
+        self._transfers = transfers
+        self._checkers = checkers
+        self._tally = tally
+        self._halted = halted
+        self._dry_run = dry_run
+        self._pool = ThreadPoolExecutor(checkers, thread_name_prefix="swiftfs-read")
+        self._types = ContentTypes()
+        self._outcome = Outcome()
+        self._outage = 0
+        self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(BACKLOG * transfers)
+
+    async def run(self, steps: Sequence[Step[SourceObject]]) -> Outcome:
+        """Every step taken; raises nothing that belongs to one object."""
+        pending = iter(steps)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._transfers, max(1, len(steps)))):
+                    group.create_task(self._transfer())
+                group.create_task(self._check_all(pending))
+        finally:
+            self._halted.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        return self._outcome
+
+    async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._checkers):
+                group.create_task(self._check(pending))
+        for _ in range(self._transfers):
+            await self._queue.put(None)
+
+    async def _check(self, pending: Iterator[Step[SourceObject]]) -> None:
+        for step in pending:
+            if self._halted.is_set():
+                return
+            source = step.source
+            try:
+                job = await self._decide(step)
+            except SwiftFSError as error:
+                self._failed(source, error)
+                continue
+            if job is not None:
+                await self._queue.put(job)
+
+    async def _decide(self, step: Step[SourceObject]) -> _Job | None:
+        """The job of sending the object, or None when the store has it already."""
+        source = step.source
+        if step.action is Action.ASK:
+            try:
+                step = after_head(source, await self._store.head(self._container, source.name))
+            except ContainerNotFound:
+                raise
+            except NotFound:
+                step = Step(source, Action.SEND)
+        if step.action is Action.SEND and source.size <= SMALL:
+            return _Job(source, None)
+        md5 = await self._in_thread(digest, source, self._halted)
+        if step.action is Action.SEND or md5 != step.etag:
+            return _Job(source, md5)
+        self._outcome.proofs[source.name] = Proof(source.size, md5)
+        self._tally.skipped += 1
+        self._tally.moved += source.size
+        log.debug("same: %s", printable(source.name))
+        return None
+
+    async def _transfer(self) -> None:
+        while (job := await self._queue.get()) is not None:
+            if self._halted.is_set():
+                continue
+            if self._dry_run:
+                self._tally.sent += 1
+                self._tally.sent_size += job.source.size
+                self._tally.moved += job.source.size
+                log.info("would send: %s", printable(job.source.name))
+                continue
+            try:
+                await self._send(job)
+            except SwiftFSError as error:
+                self._failed(job.source, error)
+
+    async def _send(self, job: _Job) -> None:
+        source = job.source
+        if source.size <= SMALL:
+            content = await self._in_thread(read_whole, source)
+            md5 = content.md5
+            await self._put(source, content.body, md5)
+            self._tally.moved += source.size
+        else:
+            assert job.md5 is not None
+            md5 = job.md5
+            body = SourceBody(source, self._pool, self._tally)
+            try:
+                await self._put(source, body, md5)
+            finally:
+                body.close()
+            self._tally.moved += source.size
+        self._outage = 0
+        self._outcome.proofs[source.name] = Proof(source.size, md5)
+        self._tally.sent += 1
+        self._tally.sent_size += source.size
+        log.debug("sent: %s", printable(source.name))
+
+    async def _put(self, source: SourceObject, body: bytes | SourceBody, md5: str) -> None:
+        await self._store.put(
+            self._container,
+            source.name,
+            body,
+            md5=md5,
+            mtime=source.mtime,
+            content_type=self._types.of(source.name),
+        )
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def _failed(self, source: SourceObject, error: SwiftFSError) -> None:
+        """Note one object's failure, and end the run when the next object would fail alike."""
+        if isinstance(error, Interrupted):
+            return
+        self._outage = self._outage + 1 if isinstance(error, Unavailable) else 0
+        local = isinstance(error, Changed | LocalFileError)
+        if isinstance(error, AuthError | ConfigError | ContainerNotFound) or self._outage >= OUTAGE:
+            self._outcome.fatal = self._outcome.fatal or error
+            self._halted.set()
+        reason = error.message if error.hint is None or local else f"{error.message}; {error.hint}"
+        self._outcome.failures.append(Failure(source.name, reason))
+        self._tally.failed += 1
+        log.info("failed: %s: %s", printable(source.name), printable(reason))

@@ -1,0 +1,221 @@
+"""Zip archives: the central directory judged as a whole, each member checked against its local header and its CRC."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import os
+import stat
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from swiftfs.errors import printable
+from swiftfs.load.archive import ArchiveError, DirectoryMember, MemberReader, RefusedMember
+from swiftfs.load.member import Budget, Limits, normal
+
+ENCRYPTED = 0x1
+UTF8_NAME = 0x800
+LOCAL = struct.Struct("<4s2B4HL2L2H")
+"""Local file header (APPNOTE 4.3.7)."""
+END = struct.Struct("<4s4H2LH")
+"""End of central directory (APPNOTE 4.3.16)."""
+END64 = struct.Struct("<4sQ2H2L4Q")
+"""Zip64 end of central directory (APPNOTE 4.3.14)."""
+LOCATOR64 = struct.Struct("<4sLQL")
+"""Zip64 end of central directory locator (APPNOTE 4.3.15)."""
+COMMENT = 65_535
+"""Bytes that a comment after the end record may have."""
+TIMESTAMP = 0x5455
+"""Extra field with the modification time in UTC (Info-ZIP)."""
+METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile and its decompressors raise for damaged members; bz2 raises OSError and ValueError."""
+
+
+@contextlib.contextmanager
+def open_zip(path: str, limits: Limits) -> Iterator[ZipArchive]:
+    """The zip archive at ``path``. Raises ArchiveError."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as raw:
+        count = member_count(raw.fileno(), size)
+        if count is None:
+            raise ArchiveError(f"{printable(path)} is not a whole zip archive: its central directory is missing")
+        if count > limits.members:
+            raise ArchiveError(f"{printable(path)} has {count:,} members, more than {limits.members:,}")
+        try:
+            archive = zipfile.ZipFile(raw)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+            raise ArchiveError(f"{printable(path)} is not a whole zip archive: {printable(str(error))}") from None
+        with archive:
+            yield ZipArchive(archive, raw.fileno(), size, limits)
+
+
+def member_count(descriptor: int, size: int) -> int | None:
+    """How many members the end record claims, before any is read; None when there is no end record or several disks."""
+    tail_start = max(0, size - END.size - COMMENT)
+    tail = os.pread(descriptor, size - tail_start, tail_start)
+    position = tail.rfind(b"PK\x05\x06")
+    if position < 0 or len(tail) - position < END.size:
+        return None
+    _, disk, start_disk, here, count, *_ = END.unpack_from(tail, position)
+    locator = position - LOCATOR64.size
+    if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
+        _, _, offset, _ = LOCATOR64.unpack_from(tail, locator)
+        record = os.pread(descriptor, END64.size, min(offset, size))
+        if len(record) < END64.size or record[:4] != b"PK\x06\x06":
+            return None
+        return int(END64.unpack(record)[7])
+    if disk or start_disk or here != count:
+        return None
+    return int(count)
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """A member that passed; see ``archive.Member``."""
+
+    name: str
+    size: int
+    mtime: int | None
+    crc: int | None
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[MemberReader]:
+        """Its bytes, CRC checked at the end. Raises ArchiveError."""
+        try:
+            stream = self.archive.open(self.info)
+        except _DAMAGE as error:
+            raise ArchiveError(f"is damaged: {printable(str(error))}") from None
+        with stream:
+            yield _ZipReader(stream, self.size)
+
+
+class _ZipReader:
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            piece = self._stream.read(size)
+        except _DAMAGE as error:
+            raise ArchiveError(f"is damaged: {printable(str(error))}") from None
+        self._left -= len(piece)
+        if not piece and self._left:
+            raise ArchiveError(f"is damaged: {self._left:,} bytes of it are missing")
+        return piece
+
+
+class ZipArchive:
+    """An open zip; see ``archive.Archive``."""
+
+    proven_at_end = False
+
+    def __init__(self, archive: zipfile.ZipFile, descriptor: int, size: int, limits: Limits) -> None:
+        self._archive = archive
+        self._descriptor = descriptor
+        self._size = size
+        self._limits = limits
+
+    def members(self) -> Iterator[ZipMember | RefusedMember | DirectoryMember]:
+        """Every member in the order of the central directory."""
+        infos = self._archive.infolist()
+        overlapping = self._overlapping(infos)
+        budget = Budget(self._limits)
+        for number, info in enumerate(infos):
+            name = info.orig_filename
+            reason = overlapping.get(number) or _claim(info) or budget.admit(info.file_size, info.compress_size)
+            if reason:
+                yield RefusedMember(name, reason)
+            elif name.endswith("/") or stat.S_ISDIR(info.external_attr >> 16):
+                yield DirectoryMember(normal(name))
+            else:
+                yield ZipMember(normal(name), info.file_size, _mtime(info), info.CRC, self._archive, info)
+
+    def _overlapping(self, infos: list[zipfile.ZipInfo]) -> dict[int, str]:
+        """Members, by number, whose local header disagrees with the directory or whose bytes another one claims too.
+
+        Bytes shared between members are how a small zip claims petabytes (Fifield, "A better zip bomb", 2019).
+        """
+        refused: dict[int, str] = {}
+        spans: list[tuple[int, int, int]] = []
+        for number, info in enumerate(infos):
+            start = info.header_offset
+            head = os.pread(self._descriptor, LOCAL.size, start) if 0 <= start < self._size else b""
+            if len(head) < LOCAL.size or head[:4] != b"PK\x03\x04":
+                refused[number] = "has no local header where the directory says"
+                continue
+            fields = LOCAL.unpack(head)
+            local_flags, name_length, extra_length = fields[3], fields[10], fields[11]
+            local_name = os.pread(self._descriptor, name_length, start + LOCAL.size)
+            if _decoded(local_name, info.flag_bits) != info.orig_filename:
+                refused[number] = "has another name in its local header"
+                continue
+            if (local_flags ^ info.flag_bits) & ENCRYPTED:
+                refused[number] = "is encrypted by one header and not by the other"
+                continue
+            spans.append((start, start + LOCAL.size + name_length + extra_length + info.compress_size, number))
+        spans.sort()
+        directory = self._archive.start_dir
+        reach, owner = 0, -1
+        for start, stop, number in spans:
+            if start < reach:
+                refused[number] = refused[owner] = "shares bytes with another member, as only a zip bomb does"
+            elif stop > directory:
+                refused[number] = "reaches into the central directory"
+            if stop > reach:
+                reach, owner = stop, number
+        return refused
+
+
+def _decoded(name: bytes, flags: int) -> str | None:
+    try:
+        return name.decode("utf-8" if flags & UTF8_NAME else "cp437")
+    except UnicodeDecodeError:
+        return None
+
+
+def _claim(info: zipfile.ZipInfo) -> str | None:
+    """Why a member is refused for what its directory entry says; None when it is a file or a directory."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a symbolic link"
+    if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        return "is neither a file nor a directory"
+    if info.flag_bits & ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in METHODS:
+        return f"is compressed with method {info.compress_type}, which is not supported"
+    return None
+
+
+def _mtime(info: zipfile.ZipInfo) -> int | None:
+    """Modification time in nanoseconds: UTC from the extra field, else MS-DOS time in this machine's zone."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        field = extra[4 : 4 + length]
+        if kind == TIMESTAMP and len(field) >= 5 and field[0] & 1:
+            return int(struct.unpack_from("<l", field, 1)[0]) * 1_000_000_000
+        extra = extra[4 + length :]
+    try:
+        return int(time.mktime((*info.date_time, 0, 0, -1))) * 1_000_000_000
+    except (ValueError, OverflowError):
+        return None

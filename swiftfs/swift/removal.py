@@ -1,0 +1,88 @@
+"""Emptying a container: bulk deletes of whatever a listing shows, large objects with their segments.
+
+Nothing is deleted after a listing that failed: all names are read before the first is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, printable
+from swiftfs.model import Kind, ObjectInfo
+
+if TYPE_CHECKING:
+    from swiftfs.swift.client import Client
+
+HEADS_AT_ONCE = 32
+"""HEAD requests at once, as many as connections of a client."""
+
+
+async def delete_objects(
+    client: Client, container: str, prefix: str, *, dry_run: bool, say: Callable[[str], None]
+) -> int:
+    """Delete the object ``prefix``, or all below the directory of that name; returns how many there were.
+
+    With ``dry_run`` each is only named to ``say``. Raises ContainerNotFound, also for a directory that is not there,
+    and Incomplete when some could not be deleted.
+    """
+    inside = f"{prefix}/" if prefix else ""
+    entries = [entry async for page in client.list_objects(container, prefix=inside) for entry in page]
+    names = [entry.name for entry in entries]
+    suspects = [entry.name for entry in entries if entry.may_be_large]
+    if prefix and not entries:
+        try:
+            await client.head(container, prefix)
+        except NotFound:
+            raise ContainerNotFound("directory not found", container=container, object=prefix) from None
+        names = suspects = [prefix]
+    if dry_run:
+        for name in names:
+            say(name)
+        return len(names)
+    segments = await _delete_large(client, container, suspects)
+    gone = {name for name, _ in segments}
+    outcome = await client.bulk_delete(container, [name for name in names if name not in gone])
+    if outcome.errors:
+        path, status = outcome.errors[0]
+        raise Incomplete(
+            f"{len(outcome.errors)} objects could not be deleted, the first: {printable(unquote(path))}: {status}",
+            container=container,
+        )
+    return len(names)
+
+
+async def _delete_large(client: Client, container: str, names: list[str]) -> list[tuple[str, Kind]]:
+    """Delete those of ``names`` that are large objects, segments included; returns them."""
+    places = asyncio.Semaphore(HEADS_AT_ONCE)
+
+    async def one(name: str) -> tuple[str, Kind] | None:
+        async with places:
+            try:
+                info = await client.head(container, name)
+                if info.kind is Kind.SLO:
+                    await client.delete(container, name, with_segments=True)
+                elif info.kind is Kind.DLO:
+                    await _delete_dynamic(client, container, info)
+                else:
+                    return None
+            except NotFound:
+                return None
+            return name, info.kind
+
+    return [found for found in await asyncio.gather(*(one(name) for name in names)) if found is not None]
+
+
+async def _delete_dynamic(client: Client, container: str, info: ObjectInfo) -> None:
+    """Delete a DLO: its manifest first, so that nobody reads half of it, then what it pointed to."""
+    await client.delete(container, info.name)
+    if info.manifest is None:
+        return
+    home, _, prefix = info.manifest.partition("/")
+    if not prefix:
+        return  # a manifest without a prefix would name all of a container
+    names = [entry.name async for page in client.list_objects(home, prefix=prefix) for entry in page]
+    if names:
+        await client.bulk_delete(home, names)

@@ -1,0 +1,228 @@
+"""MemorySwift: one account in memory, with the public methods of ``swift.client.Client``.
+
+It checks what a server checks (MD5 sent as ETag, length, container there, container empty) and answers with the same
+errors. ``faults`` are called before a request is served, with the method and its place, and may raise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from swiftfs.errors import Changed, Conflict, ContainerNotFound, NotFound, Rejected
+from swiftfs.model import EMPTY_MD5, ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.swift.client import BulkDeleted
+from swiftfs.swift.transport import Body, Counters
+
+SECOND = 1_000_000_000
+Fault = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object: its bytes and what its HEAD says."""
+
+    body: bytes
+    info: ObjectInfo
+
+
+@dataclass(slots=True)
+class MemorySwift:
+    """The account. ``page`` is how many names a listing page has; times are counted in whole seconds from 1."""
+
+    page: int = 10_000
+    faults: list[Fault] = field(default_factory=list)
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+    held: dict[str, dict[str, Stored]] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    bytes_in_flight: int = 0
+    most_bytes_in_flight: int = 0
+    before_store: Callable[[str], AsyncIterator[None]] | None = None
+    _now: int = 0
+
+    def puts(self) -> list[str]:
+        """Names of the objects that PUTs were sent for, in their order."""
+        return [name for method, _, name in self.log if method == "PUT" and name]
+
+    def bodies(self, container: str) -> dict[str, bytes]:
+        """Every object of a container with its bytes."""
+        return {name: stored.body for name, stored in self.held[container].items()}
+
+    def alter(self, container: str, name: str, body: bytes) -> None:
+        """Replace an object's bytes behind everybody's back."""
+        self._store(container, name, body, None, None)
+
+    def store_large(self, container: str, name: str, body: bytes, kind: Kind) -> None:
+        """Put a large object there: its ETag is not its MD5, and it is listed with the MD5 of nothing."""
+        etag = hashlib.md5(hashlib.md5(body).hexdigest().encode()).hexdigest()
+        self._store(container, name, body, None, None)
+        stored = self.held[container][name]
+        self.held[container][name] = replace(stored, info=replace(stored.info, etag=etag, kind=kind))
+
+    async def containers(self) -> list[ContainerInfo]:
+        """Every container, by name."""
+        self._request("GET", "", "")
+        return [self._container_info(name) for name in sorted(self.held)]
+
+    async def container_info(self, container: str) -> ContainerInfo:
+        """Count and bytes of one container."""
+        self._request("HEAD", container, "")
+        self._objects(container)
+        return self._container_info(container)
+
+    async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool:
+        """Make the container; False when it was there."""
+        self._request("PUT", container, "")
+        made = container not in self.held
+        self.held.setdefault(container, {})
+        return made
+
+    async def delete_container(self, container: str) -> None:
+        """Remove an empty container."""
+        self._request("DELETE", container, "")
+        if self._objects(container):
+            raise Conflict("the container is not empty", container=container, hint="use purge, or delete first")
+        del self.held[container]
+
+    async def list_pages(
+        self, container: str, *, prefix: str = "", delimiter: str | None = None, marker: str = "", end_marker: str = ""
+    ) -> AsyncIterator[list[ListingEntry | Subdir]]:
+        """Pages in the order of the UTF-8 bytes, until one is empty."""
+        while True:
+            self._request("GET", container, "")
+            names = sorted(name for name in self._objects(container) if name.startswith(prefix))
+            page: list[ListingEntry | Subdir] = []
+            for name in names:
+                shown = name
+                if delimiter and delimiter in name[len(prefix) :]:
+                    cut = name.index(delimiter, len(prefix)) + len(delimiter)
+                    shown = name[:cut]
+                if shown <= marker or (end_marker and shown >= end_marker) or (page and page[-1].name == shown):
+                    continue
+                page.append(Subdir(shown) if shown != name else self._entry(container, name))
+                if len(page) == self.page:
+                    break
+            if not page:
+                return
+            yield page
+            marker = page[-1].name
+
+    async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
+        """Pages of a flat listing."""
+        async for page in self.list_pages(container, prefix=prefix):
+            yield [entry for entry in page if isinstance(entry, ListingEntry)]
+
+    async def head(self, container: str, name: str) -> ObjectInfo:
+        """What is known of one object."""
+        self._request("HEAD", container, name)
+        return self._stored(container, name).info
+
+    async def get(self, container: str, version: ObjectVersion | str, span: ByteRange | None = None) -> bytes:
+        """The object's bytes, or those of ``span``."""
+        name = version if isinstance(version, str) else version.name
+        self._request("GET", container, name)
+        stored = self._stored(container, name)
+        if isinstance(version, ObjectVersion) and version.etag != stored.info.etag:
+            raise Changed("the object has changed in the store", container=container, object=name)
+        return stored.body if span is None else stored.body[span.start : span.stop]
+
+    async def stream(
+        self, container: str, version: ObjectVersion | str, span: ByteRange | None = None
+    ) -> AsyncIterator[bytes]:
+        """As :meth:`get`, in pieces of 64 KiB."""
+        body = await self.get(container, version, span)
+        for first in range(0, len(body), 65536):
+            yield body[first : first + 65536]
+
+    async def put(
+        self,
+        container: str,
+        name: str,
+        body: Body,
+        *,
+        md5: str,
+        mtime: int | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """Store an object whose length and MD5 are as announced; returns its ETag."""
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        held = len(body) if isinstance(body, bytes) else 0
+        self.bytes_in_flight += held
+        self.most_bytes_in_flight = max(self.most_bytes_in_flight, self.bytes_in_flight)
+        try:
+            if self.before_store is not None:
+                async for _ in self.before_store(name):
+                    pass
+            self._request("PUT", container, name)
+            objects = self._objects(container)
+            received = body if isinstance(body, bytes) else await _received(body)
+            if hashlib.md5(received).hexdigest() != md5:
+                raise Rejected(
+                    "the store got other bytes than were announced", container=container, object=name, status=422
+                )
+            self._store(container, name, received, mtime, content_type or "application/octet-stream")
+            self.counters.sent += len(received)
+            return objects[name].info.etag
+        finally:
+            self.in_flight -= 1
+            self.bytes_in_flight -= held
+
+    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
+        """Remove one object."""
+        self._request("DELETE", container, name)
+        self._stored(container, name)
+        del self.held[container][name]
+
+    async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkDeleted:
+        """Remove many objects in one request."""
+        self._request("POST", container, "")
+        objects = self._objects(container)
+        deleted = sum(1 for name in names if objects.pop(name, None) is not None)
+        return BulkDeleted(deleted, len(names) - deleted, ())
+
+    def _request(self, method: str, container: str, name: str) -> None:
+        self.counters.requests += 1
+        self.log.append((method, container, name))
+        for fault in self.faults:
+            fault(method, container, name)
+
+    def _objects(self, container: str) -> dict[str, Stored]:
+        if container not in self.held:
+            raise ContainerNotFound(f"container '{container}' not found", container=container, status=404)
+        return self.held[container]
+
+    def _stored(self, container: str, name: str) -> Stored:
+        found = self._objects(container).get(name)
+        if found is None:
+            raise NotFound("not found", container=container, object=name, status=404)
+        return found
+
+    def _store(self, container: str, name: str, body: bytes, mtime: int | None, content_type: str | None) -> None:
+        self._now += 1
+        info = ObjectInfo(
+            name, len(body), hashlib.md5(body).hexdigest(), self._now * SECOND, Kind.PLAIN, content_type, mtime
+        )
+        self._objects(container)[name] = Stored(body, info)
+
+    def _container_info(self, container: str) -> ContainerInfo:
+        objects = self.held[container].values()
+        return ContainerInfo(container, len(objects), sum(stored.info.size for stored in objects))
+
+    def _entry(self, container: str, name: str) -> ListingEntry:
+        info = self.held[container][name].info
+        large = info.kind is not Kind.PLAIN
+        # As Ceph RGW lists them: the manifest's own size and the MD5 of nothing.
+        size, etag = (327 if info.kind is Kind.SLO else 0, EMPTY_MD5) if large else (info.size, info.etag)
+        return ListingEntry(name, size, etag, info.last_modified, info.content_type)
+
+
+async def _received(body: Body) -> bytes:
+    assert not isinstance(body, bytes)
+    received = b"".join([piece async for piece in body.open()])
+    if len(received) != body.size:
+        raise Changed("the source has shrunk or grown while it was read")
+    return received

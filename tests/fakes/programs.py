@@ -1,0 +1,95 @@
+"""swiftfs and its peers as programs, run as a user runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+TIMEOUT = 240
+"""Seconds; no command of a test takes a tenth of that."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*command: str | Path, environ: Mapping[str, str], stdin: str | None = None, cwd: Path | None = None) -> Done:
+    """Run a program to its end. ``swiftfs``, ``rclone`` and ``swift`` are those of this environment."""
+    words = [os.fspath(word) for word in command]
+    if words[0] == "swiftfs":
+        words[:1] = [sys.executable, "-m", "swiftfs"]
+    elif words[0] in {"rclone", "swift"}:
+        words[0] = str(BIN / words[0])
+    done = subprocess.run(
+        words,
+        env=dict(environ),
+        input=stdin,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=cwd,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def check(*command: str | Path, environ: Mapping[str, str], cwd: Path | None = None) -> str:
+    """Run a program that must succeed; returns its output."""
+    done = run(*command, environ=environ, cwd=cwd)
+    assert done.code == 0, f"{command} ended with {done.code}: {done.err}"
+    return done.out
+
+
+@contextlib.contextmanager
+def mounted(source: str, mountpoint: Path, *options: str | Path, environ: Mapping[str, str]) -> Iterator[Path]:
+    """A mount in the background, unmounted at the end."""
+    mountpoint.mkdir(exist_ok=True)
+    check("swiftfs", "mount", source, mountpoint, "--daemon", *options, environ=environ)
+    try:
+        yield mountpoint
+    finally:
+        done = run("swiftfs", "umount", mountpoint, environ=environ)
+        if done.code:
+            run("swiftfs", "umount", "--lazy", mountpoint, environ=environ)
+        assert done.code == 0, done.err
+
+
+def mount_status(mountpoint: Path, *, environ: Mapping[str, str]) -> dict[str, Any]:
+    """``swiftfs status --json`` of a mount."""
+    status: dict[str, Any] = json.loads(check("swiftfs", "status", "--json", mountpoint, environ=environ))
+    return status
+
+
+def tree_of(top: Path) -> dict[bytes, bytes]:
+    """Content of every file below ``top`` by relative path."""
+    raw = os.fsencode(top)
+    found = {}
+    for directory, _, names in os.walk(raw):
+        for name in names:
+            path = os.path.join(directory, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, raw)] = file.read()
+    return found
+
+
+def write_tree(top: Path, files: Mapping[str, bytes]) -> Path:
+    """Make the files below ``top``; returns it."""
+    for name, content in files.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return top

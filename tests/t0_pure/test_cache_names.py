@@ -1,0 +1,112 @@
+"""Keys, places and checksums of cached chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swiftfs.cache import names
+from swiftfs.cache.names import checksum, chunk_count, chunk_length, file_name, object_key, parse_file_name, place
+from swiftfs.model import Kind, ObjectVersion
+
+URL = "https://store.example/v1/AUTH_a"
+PLAIN = ObjectVersion("dir/x.jpg", 72_000, "5d41402abc4b2a76b9719d911017c592", 1_700_000_000_000_000_000, Kind.PLAIN)
+SIZES = st.integers(0, 1 << 16)
+CHUNK_SIZES = st.integers(1, 1 << 12)
+
+
+@pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.SLO])
+def test_the_same_bytes_share_a_key_whatever_their_name(kind: Kind) -> None:
+    """Name, container and time are no part of the key where the ETag pins the bytes."""
+    version = replace(PLAIN, kind=kind)
+    other = replace(version, name="copy", last_modified=1)
+
+    assert object_key(URL, "one", version) == object_key(URL, "two", other)
+
+
+def test_what_may_hold_other_bytes_has_another_key() -> None:
+    """Account, ETag, size, kind and chunk size each make a key of their own; for a DLO also place and time."""
+    dlo = replace(PLAIN, kind=Kind.DLO)
+    keys = [
+        object_key(URL, "c", PLAIN),
+        object_key(URL + "b", "c", PLAIN),
+        object_key(URL, "c", replace(PLAIN, etag="0" * 32)),
+        object_key(URL, "c", replace(PLAIN, size=1)),
+        object_key(URL, "c", replace(PLAIN, kind=Kind.SLO)),
+        object_key(URL, "c", PLAIN, chunk_size=4096),
+        object_key(URL, "c", dlo),
+        object_key(URL, "d", dlo),
+        object_key(URL, "c", replace(dlo, name="other")),
+        object_key(URL, "c", replace(dlo, last_modified=1)),
+    ]
+
+    assert len(keys) == len(set(keys))
+
+
+def test_parts_of_a_key_do_not_run_together() -> None:
+    """Moving a character from one part to the next makes another key."""
+    dlo = replace(PLAIN, kind=Kind.DLO, name="bc")
+
+    assert object_key(URL, "a", dlo) != object_key(URL, "ab", replace(dlo, name="c"))
+
+
+@given(size=SIZES, chunk_size=CHUNK_SIZES, per_extent=st.integers(1, 5))
+def test_places_cut_an_object_without_gap_or_overlap(size: int, chunk_size: int, per_extent: int) -> None:
+    """The chunks of an object fill its extent files from the start, each a whole number of chunks long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "EXTENT_BYTES", per_extent * chunk_size)
+        places = [place(size, chunk, chunk_size) for chunk in range(chunk_count(size, chunk_size))]
+    ends: dict[int, int] = {}
+    for where in places:
+        assert ends.get(where.extent, 0) == where.offset
+        ends[where.extent] = where.offset + where.length
+
+    assert size == sum(where.length for where in places)
+    assert list(ends) == list(range(len(ends)))
+    assert all(end == per_extent * chunk_size for end in list(ends.values())[:-1])
+
+
+@given(size=SIZES, chunk_size=CHUNK_SIZES)
+def test_there_is_no_chunk_outside_the_object(size: int, chunk_size: int) -> None:
+    """A chunk number below 0 or past the end is an error, not an empty chunk."""
+    for chunk in (-1, chunk_count(size, chunk_size)):
+        with pytest.raises(ValueError, match="has no chunk"):
+            chunk_length(size, chunk, chunk_size)
+
+
+@given(number=st.integers(0, (1 << 128) - 1), extent=st.integers(0, 1 << 20))
+def test_a_file_name_says_its_key_and_extent(number: int, extent: int) -> None:
+    """A file found on disk is known by its name alone."""
+    key = f"{number:032x}"
+
+    assert (key, extent) == parse_file_name(file_name(key, extent))
+
+
+@given(name=st.text(max_size=40) | st.from_regex(r"[0-9a-f]{30,34}\.?[0-9]{0,3}", fullmatch=True))
+def test_no_other_name_is_taken_for_a_cache_file(name: str) -> None:
+    """Only names that ``file_name`` makes are parsed."""
+    parsed = parse_file_name(name)
+
+    assert parsed is None or name == file_name(*parsed)
+
+
+@given(data=st.binary(min_size=1, max_size=64), position=st.integers(0, 511), key=st.integers(0, 9))
+def test_a_checksum_holds_for_one_identity_and_one_content(data: bytes, position: int, key: int) -> None:
+    """A flipped bit, another key, another number and another length all fail, and the sum fits SQLite's integer."""
+    name = f"{key:032x}"
+    good = checksum(name, 3, data)
+    flipped = bytearray(data)
+    flipped[position // 8 % len(data)] ^= 1 << position % 8
+
+    assert 0 <= good < 1 << 63
+    assert good == checksum(name, 3, memoryview(data))
+    assert good not in {
+        checksum(name, 3, flipped),
+        checksum(f"{key + 1:032x}", 3, data),
+        checksum(name, 4, data),
+        checksum(name, 3, data[:-1]),
+        checksum(name, 3, data + b"\0"),
+    }

@@ -1,0 +1,253 @@
+"""The tree as files, without a kernel and without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+from fakes.store import MemoryFetcher
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swiftfs.cache.reader import Reader as CacheReader
+from swiftfs.cache.writer import Writer
+from swiftfs.errors import Changed, NotFound, Unavailable
+from swiftfs.fetch.protocol import Touch, Wants
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.prefetch import Mode
+from swiftfs.fs.vfs import Vfs
+from swiftfs.index.build import Index
+from swiftfs.index.entry import Resolved, Source
+from swiftfs.index.reader import Reader as IndexReader
+from swiftfs.index.schema import index_path
+from swiftfs.model import ListingEntry
+
+ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
+CHUNK = 4096
+
+
+@dataclass
+class Tree:
+    """A mounted tree in memory: the vfs, what stands behind it, and the way to change the store."""
+
+    vfs: Vfs
+    fetcher: MemoryFetcher
+    index: Index
+
+    def ino(self, path: str) -> int:
+        ino = ROOT
+        for part in path.split("/"):
+            entry = self.vfs.child(ino, part.encode())
+            assert entry is not None
+            ino = entry.ino
+        return ino
+
+    def replace(self, objects: dict[str, bytes], moment: int = 0) -> None:
+        """Make the store hold ``objects`` and rebuild the index from it."""
+        self.fetcher.objects = objects
+        builder = self.index.builder()
+        builder.add([Resolved(listed(name, objects[name], moment)) for name in sorted(objects)])
+        builder.finish(len(objects))
+
+
+def listed(name: str, content: bytes, moment: int = 0) -> ListingEntry:
+    return ListingEntry(name, len(content), hashlib.md5(content).hexdigest(), moment)
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Iterator[object]:
+    closing = []
+
+    def make(objects: dict[str, bytes], *, limit: int = 1 << 30, mode: Mode = Mode.OFF, budget: int = 1 << 30) -> Tree:
+        top = tmp_path / str(len(closing))
+        source = Source(ACCOUNT, CONTAINER)
+        path = index_path(top / "index", source)
+        index = Index(path, source)
+        writer = Writer(top / "cache", limit=limit, chunk_size=CHUNK)
+        fetcher = MemoryFetcher(ACCOUNT, CONTAINER, writer, CHUNK, objects)
+        builder = index.builder()
+        builder.add([Resolved(listed(name, objects[name])) for name in sorted(objects)])
+        builder.finish(len(objects))
+        bad: list[tuple[str, int]] = []
+        reader = CacheReader(top / "cache", chunk_size=CHUNK, on_bad=lambda key, chunk: bad.append((key, chunk)))
+        vfs = Vfs(
+            lambda: IndexReader(path),
+            reader,
+            fetcher,
+            account=ACCOUNT,
+            container=CONTAINER,
+            chunk_size=CHUNK,
+            streams=8,
+            prefetch=mode,
+            prefetch_budget=budget,
+        )
+        fetcher.on_have = vfs.have
+        closing.extend([vfs.close, reader.close, index.close, writer.close])
+        return Tree(vfs, fetcher, index)
+
+    yield make
+    for close in closing:
+        close()
+
+
+def body(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.mark.trio
+async def test_a_file_reads_as_its_object(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Every slice of a file is the slice of its object, at and across the edges of chunks and past its end."""
+    content = body(3 * CHUNK + 17)
+    tree = make_tree({"a/b.bin": content})
+    ino = tree.ino("a/b.bin")
+    for offset in (0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 5, len(content) - 1, len(content), len(content) + 9):
+        for size in (0, 1, CHUNK, CHUNK + 1, len(content) + 100):
+            assert await tree.vfs.read(ino, offset, size) == content[offset : offset + size]
+
+
+@pytest.mark.trio
+async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """A second reading takes everything from the cache."""
+    objects = {f"f{number}": body(CHUNK + number, number) for number in range(20)}
+    tree = make_tree(objects)
+    for _ in range(2):
+        for name, content in objects.items():
+            assert await tree.vfs.read(tree.ino(name), 0, len(content)) == content
+
+    assert sorted(set(tree.fetcher.fetched)) == sorted(tree.fetcher.fetched)
+
+
+@pytest.mark.trio
+async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Without room on the disk bytes come straight from the store, and they are the right ones."""
+    content = body(5 * CHUNK)
+    tree = make_tree({"a": content}, limit=0)
+
+    assert await tree.vfs.read(tree.ino("a"), 100, 3 * CHUNK) == content[100 : 100 + 3 * CHUNK]
+
+
+@pytest.mark.trio
+async def test_a_failure_of_the_store_reaches_the_reader_and_passes(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """An error ends that read alone; the next one finds the store well again."""
+    tree = make_tree({"a": b"x" * 10})
+    tree.fetcher.failures["a"] = [Unavailable("down")]
+    with pytest.raises(Unavailable):
+        await tree.vfs.read(tree.ino("a"), 0, 10)
+
+    assert await tree.vfs.read(tree.ino("a"), 0, 10) == b"x" * 10
+
+
+@pytest.mark.trio
+async def test_an_object_that_is_gone_is_stale_and_asks_for_a_refresh(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Listed and then deleted: the open file is stale, which is remembered so that the tree is listed again."""
+    tree = make_tree({"a": b"x" * 10})
+    tree.fetcher.failures["a"] = [NotFound("gone")]
+    with pytest.raises(Changed):
+        await tree.vfs.read(tree.ino("a"), 0, 10)
+
+    assert tree.vfs.changed
+
+
+@pytest.mark.trio
+async def test_a_replaced_object_is_another_inode(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """After a refresh the name stands for the new version, while the old inode never shows a byte of it."""
+    tree = make_tree({"a": b"old" * 10, "b": b"same"})
+    old, same = tree.ino("a"), tree.ino("b")
+    assert await tree.vfs.read(old, 0, 100) == b"old" * 10
+
+    tree.replace({"a": b"new!" * 10, "b": b"same"}, moment=1)
+    changes = tree.vfs.refreshed()
+
+    assert changes is not None
+    assert {(change.name, change.old_ino) for change in changes} == {(b"a", old)}
+    assert tree.ino("b") == same
+    assert await tree.vfs.read(tree.ino("a"), 0, 100) == b"new!" * 10
+    assert await tree.vfs.read(old, 0, 100) == b"old" * 10
+
+
+@pytest.mark.trio
+async def test_the_next_files_are_there_before_they_are_opened(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Reading in listing order, all but the first few files are found in the cache."""
+    objects = {f"d/{number:04}.jpg": body(100, number) for number in range(200)}
+    tree = make_tree(objects, mode=Mode.AUTO)
+    for name, content in objects.items():
+        ino = tree.ino(name)
+        tree.vfs.opened(ino)
+        assert await tree.vfs.read(ino, 0, 1000) == content
+
+    assert tree.vfs.counters.misses <= 5
+    assert len(tree.fetcher.fetched) == 200
+
+
+@pytest.mark.trio
+async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """A tree larger than the budget is not warmed as a whole, however it is read."""
+    objects = {f"{number:04}.jpg": body(100, number) for number in range(400)}
+    tree = make_tree(objects, mode=Mode.AUTO, budget=1000)
+    names = list(objects)
+    random.Random(5).shuffle(names)
+    for name in names[:100]:
+        tree.vfs.opened(tree.ino(name))
+
+    assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
+
+
+@pytest.mark.trio
+async def test_warming_asks_only_for_what_is_missing(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """A second warm of the same tree fetches nothing."""
+    tree = make_tree({f"d/{number}": body(50, number) for number in range(30)})
+
+    assert tree.vfs.warm(tree.ino("d")) == (30, 1500)
+    assert tree.vfs.warm(tree.ino("d")) == (0, 0)
+
+
+@pytest.mark.trio
+async def test_what_was_read_is_told_once_a_second(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Recency goes to the fetch process in one message, not one for each read."""
+    tree = make_tree({"a": b"1", "b": b"2"})
+    for _ in range(3):
+        await tree.vfs.read(tree.ino("a"), 0, 1)
+        await tree.vfs.read(tree.ino("b"), 0, 1)
+    tree.vfs.keep_house()
+    tree.vfs.keep_house()
+
+    touches = [message for message in tree.fetcher.asked if isinstance(message, Touch)]
+    assert [len(message.keys) for message in touches] == [2]
+
+
+@pytest.mark.trio
+async def test_a_read_that_gets_no_answer_ends_at_its_deadline(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """A store that never answers costs a reader the deadline and no more."""
+    tree = make_tree({"a": b"1"})
+    tree.fetcher.hang = trio.Event()
+    start = trio.current_time()
+    with pytest.raises(Unavailable):
+        await tree.vfs.read(tree.ino("a"), 0, 1)
+
+    assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(0, 3 * CHUNK), min_size=1, max_size=4),
+    reads=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK)), max_size=25),
+    limit=st.sampled_from([0, CHUNK, 3 * CHUNK, 1 << 30]),
+)
+def test_every_read_is_right_whatever_the_cache_holds(
+    make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int
+) -> None:  # type: ignore[no-untyped-def]
+    """For any files, any reads and any size of the cache, each read is the object's own slice."""
+    objects = {f"f{number}": body(size, number) for number, size in enumerate(sizes)}
+    tree = make_tree(objects, limit=limit)
+
+    async def read_all() -> None:
+        for number, offset, size in reads:
+            name = f"f{number % len(sizes)}"
+            assert await tree.vfs.read(tree.ino(name), offset, size) == objects[name][offset : offset + size]
+
+    trio.run(read_all)

@@ -1,0 +1,323 @@
+"""Real mounts of a real Swift."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fakes.programs import check, run, tree_of, write_tree
+
+from .conftest import Dataset
+
+pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
+
+PATIENCE = 20.0
+
+
+def until(condition, patience: float = PATIENCE):  # type: ignore[no-untyped-def]
+    """Look until ``condition`` holds; fails when it does not in time."""
+    limit = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_mounted_tree_is_the_loaded_tree(dataset: Dataset) -> None:
+    """Every file that was loaded is there, with its bytes and its size, and nothing else is."""
+    mountpoint = dataset.mount()
+
+    assert tree_of(mountpoint) == tree_of(dataset.tree)
+    for path in dataset.tree.rglob("*.jpg"):
+        assert (mountpoint / path.relative_to(dataset.tree)).stat().st_size == path.stat().st_size
+
+
+def test_the_second_epoch_asks_the_store_for_nothing(dataset: Dataset) -> None:
+    """Read twice, the server's own log shows one GET for each file that has bytes, and then nothing at all."""
+    mountpoint = dataset.mount("--refresh", "off")
+    start = dataset.log_offset()
+    first = tree_of(mountpoint)
+    after_first = dataset.log_since(start)
+    start = dataset.log_offset()
+
+    assert tree_of(mountpoint) == first
+    assert dataset.log_since(start) == []
+    assert len([line for line in after_first if line.method == "GET"]) == sum(bool(body) for body in first.values())
+    assert {line.method for line in after_first} == {"GET"}
+
+
+def test_a_later_mount_finds_the_cache_and_the_index(dataset: Dataset) -> None:
+    """What one mount fetched, the next one has: only the container is looked at, no object."""
+    cache = dataset.work / "kept"
+    first = dataset.mount("--cache-dir", cache)
+    content = tree_of(first)
+    check("swiftfs", "umount", first, environ=dataset.environ)
+    # The fixture would unmount it once more.
+    dataset.stack.pop_all()
+    start = dataset.log_offset()
+    second = dataset.mount("--cache-dir", cache)
+
+    assert tree_of(second) == content
+    assert [line.path for line in dataset.log_since(start) if line.path.count("/") > 3] == []
+
+
+def test_metadata_costs_no_request(dataset: Dataset) -> None:
+    """Walking the tree with stat asks the store for nothing."""
+    mountpoint = dataset.mount("--refresh", "off")
+    start = dataset.log_offset()
+    for directory, names, files in os.walk(mountpoint):
+        for name in [*names, *files]:
+            os.stat(os.path.join(directory, name))
+    os.statvfs(mountpoint)
+
+    assert dataset.log_since(start) == []
+
+
+def test_files_and_directories_look_read_only(dataset: Dataset) -> None:
+    """Modes are 0444 and 0555, and every attempt to change something is refused with EROFS."""
+    mountpoint = dataset.mount()
+    a_file = next(mountpoint.rglob("*.jpg"))
+
+    assert stat.S_IMODE(a_file.stat().st_mode) == 0o444
+    assert stat.S_IMODE(a_file.parent.stat().st_mode) == 0o555
+    attempts = [
+        lambda: os.open(a_file, os.O_WRONLY),
+        lambda: os.open(mountpoint / "new", os.O_CREAT | os.O_WRONLY),
+        lambda: a_file.unlink(),
+        lambda: (mountpoint / "dir").mkdir(),
+        lambda: a_file.rename(mountpoint / "other"),
+        lambda: os.truncate(a_file, 0),
+        lambda: a_file.chmod(0o600),
+        lambda: os.utime(a_file),
+        lambda: os.symlink("x", mountpoint / "link"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(OSError, match="Read-only") as caught:
+            attempt()
+        assert caught.value.errno == errno.EROFS
+
+
+def test_a_name_that_is_not_there_is_absent_until_it_is_loaded(dataset: Dataset) -> None:
+    """A missing name is ENOENT; after a refresh a new object shows under it, a removed one is gone."""
+    mountpoint = dataset.mount("--refresh", "off")
+    with pytest.raises(FileNotFoundError):
+        os.stat(mountpoint / "training/new.jpg")
+    gone = next(path for path in mountpoint.rglob("*.jpg"))
+    relative = gone.relative_to(mountpoint)
+    write_tree(dataset.work / "more", {"training/new.jpg": b"new"})
+    check("rclone", "copy", dataset.work / "more", dataset.source, environ=dataset.environ)
+    check("rclone", "deletefile", f"{dataset.source}/{relative}", environ=dataset.environ)
+
+    said = check("swiftfs", "refresh", mountpoint, environ=dataset.environ)
+
+    assert said.startswith("1 added, 0 changed, 1 removed")
+    assert until(lambda: (mountpoint / "training/new.jpg").exists())
+    assert (mountpoint / "training/new.jpg").read_bytes() == b"new"
+    assert until(lambda: not gone.exists())
+
+
+def test_a_replaced_object_shows_its_new_bytes_and_never_a_mix(dataset: Dataset) -> None:
+    """After a refresh a new open reads the new version; a handle on the old one reads the old or fails as stale."""
+    name = "training/big.bin"
+    old, new = random.Random(1).randbytes(3_000_000), random.Random(2).randbytes(3_000_000)
+    more = write_tree(dataset.work / "more", {name: old})
+    check("swiftfs", "load", more, dataset.source, environ=dataset.environ)
+    mountpoint = dataset.mount("--refresh", "off", "--chunk-size", "256K", "--prefetch", "off")
+    with open(mountpoint / name, "rb") as handle:
+        start = handle.read(1000)
+        write_tree(more, {name: new})
+        check("swiftfs", "load", more, dataset.source, environ=dataset.environ)
+        try:
+            rest = handle.read()
+        except OSError as error:
+            assert error.errno == errno.ESTALE
+        else:
+            assert start + rest == old
+
+        check("swiftfs", "refresh", mountpoint, environ=dataset.environ)
+        assert until(lambda: (mountpoint / name).read_bytes() == new)
+
+
+def test_a_stale_read_brings_the_new_version_by_itself(dataset: Dataset) -> None:
+    """Nobody needs to say refresh: the read that finds its object replaced makes the mount list again."""
+    name = "training/replaced.bin"
+    more = write_tree(dataset.work / "more", {name: b"1" * 1000})
+    check("swiftfs", "load", more, dataset.source, environ=dataset.environ)
+    mountpoint = dataset.mount("--refresh", "off", "--prefetch", "off")
+    assert (mountpoint / name).stat().st_size == 1000
+    write_tree(more, {name: b"2" * 2000})
+    check("swiftfs", "load", more, dataset.source, environ=dataset.environ)
+
+    with pytest.raises(OSError, match="Stale") as caught:
+        (mountpoint / name).read_bytes()
+
+    assert caught.value.errno == errno.ESTALE
+    assert until(lambda: (mountpoint / name).stat().st_size == 2000)
+    assert (mountpoint / name).read_bytes() == b"2" * 2000
+
+
+@pytest.mark.parametrize("chunk_size", ["64K", "1M", "8M"])
+def test_a_large_file_reads_right_in_any_way(dataset: Dataset, chunk_size: str) -> None:
+    """Sequential, random, mapped and direct reads of a file of many chunks all give its bytes."""
+    content = random.Random(9).randbytes(5_000_001)
+    more = write_tree(dataset.work / "more", {"big.bin": content})
+    check("swiftfs", "load", more, dataset.source, environ=dataset.environ)
+    path = dataset.mount("--chunk-size", chunk_size) / "big.bin"
+    draw = random.Random(4)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        for _ in range(60):
+            offset, size = draw.randrange(len(content) + 10), draw.randrange(300_000)
+            assert os.pread(descriptor, size, offset) == content[offset : offset + size]
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as mapped:
+            assert mapped[:] == content
+    finally:
+        os.close(descriptor)
+    assert path.read_bytes() == content
+    direct = subprocess.run(
+        ["dd", f"if={path}", "iflag=direct", "bs=64K", "status=none"], capture_output=True, check=True
+    )
+    assert direct.stdout == content
+
+
+def test_a_mount_of_a_prefix_shows_what_is_below_it(dataset: Dataset) -> None:
+    """REMOTE:CONTAINER/PREFIX mounts one directory of a dataset as the root."""
+    mountpoint = dataset.mount(source=f"{dataset.source}/training")
+
+    assert tree_of(mountpoint) == tree_of(dataset.tree / "training")
+
+
+def test_many_readers_of_one_file_cause_one_get(dataset: Dataset) -> None:
+    """Readers that want the same object at the same moment share one fetch."""
+    mountpoint = dataset.mount("--refresh", "off", "--prefetch", "off")
+    path = max(mountpoint.rglob("*.jpg"), key=lambda found: found.stat().st_size)
+    start = dataset.log_offset()
+    reader = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
+    readers = [
+        subprocess.Popen([sys.executable, "-S", "-c", reader, str(path)], stdout=subprocess.PIPE) for _ in range(8)
+    ]
+    outputs = [process.communicate()[0] for process in readers]
+
+    assert set(outputs) == {(dataset.tree / path.relative_to(mountpoint)).read_bytes()}
+    assert len(dataset.log_since(start)) == 1
+
+
+def test_a_killed_fetch_process_is_not_noticed(dataset: Dataset) -> None:
+    """After kill -9 of the fetch process the next reads wait a moment and get their bytes."""
+    mountpoint = dataset.mount("--prefetch", "off")
+    names = sorted(mountpoint.rglob("*.jpg"))
+    assert names[0].read_bytes() == (dataset.tree / names[0].relative_to(mountpoint)).read_bytes()
+    os.kill(dataset.status(mountpoint)["fetch_pid"], signal.SIGKILL)
+
+    assert tree_of(mountpoint) == tree_of(dataset.tree)
+    assert dataset.status(mountpoint)["fetch_restarts"] == 1
+
+
+def test_a_signal_unmounts_cleanly(dataset: Dataset) -> None:
+    """SIGTERM to the mount's process leaves no mount, no process and no socket behind."""
+    mountpoint = dataset.work / "by-signal"
+    mountpoint.mkdir()
+    cache = dataset.work / "cache-signal"
+    check("swiftfs", "mount", dataset.source, mountpoint, "--daemon", "--cache-dir", cache, environ=dataset.environ)
+    status = dataset.status(mountpoint)
+    os.kill(status["pid"], signal.SIGTERM)
+
+    until(lambda: not os.path.ismount(mountpoint))
+    for pid in (status["pid"], status["fetch_pid"]):
+        until(lambda pid=pid: not os.path.exists(f"/proc/{pid}/exe"))
+    assert "no swiftfs mount" in run("swiftfs", "status", mountpoint, environ=dataset.environ).err
+
+
+def test_fusermount_ends_the_mounts_processes(dataset: Dataset) -> None:
+    """``fusermount3 -u``, as users are used to it, ends both processes."""
+    mountpoint = dataset.work / "by-hand"
+    mountpoint.mkdir()
+    cache = dataset.work / "cache-hand"
+    check("swiftfs", "mount", dataset.source, mountpoint, "--daemon", "--cache-dir", cache, environ=dataset.environ)
+    status = dataset.status(mountpoint)
+    subprocess.run(["fusermount3", "-u", mountpoint], check=True)
+
+    for pid in (status["pid"], status["fetch_pid"]):
+        until(lambda pid=pid: not os.path.exists(f"/proc/{pid}/exe"))
+
+
+def test_a_busy_mount_names_who_uses_it(dataset: Dataset) -> None:
+    """Unmounting what is in use fails with the holder's name, and works when it has let go."""
+    mountpoint = dataset.mount()
+    with open(next(mountpoint.rglob("*.jpg")), "rb"):
+        done = run("swiftfs", "umount", mountpoint, environ=dataset.environ)
+
+        assert done.code == 1
+        assert str(os.getpid()) in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_a_mount_in_the_foreground_ends_with_ctrl_c(dataset: Dataset) -> None:
+    """Without --daemon the command serves until SIGINT, then unmounts and exits with 0."""
+    mountpoint = dataset.work / "foreground"
+    mountpoint.mkdir()
+    command = [sys.executable, "-m", "swiftfs", "mount", dataset.source, str(mountpoint)]
+    command += ["--cache-dir", str(dataset.work / "cache-foreground")]
+    process = subprocess.Popen(command, env=dataset.environ, stderr=subprocess.PIPE)
+    until(lambda: os.path.ismount(mountpoint))
+    assert tree_of(mountpoint) == tree_of(dataset.tree)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, err) == (0, b"")
+    assert not os.path.ismount(mountpoint)
+
+
+def test_a_dead_mount_is_replaced_on_request(dataset: Dataset) -> None:
+    """After kill -9 of the mount's process, --recover detaches what is left and mounts again."""
+    mountpoint = dataset.work / "dead"
+    mountpoint.mkdir()
+    options = ["--daemon", "--cache-dir", str(dataset.work / "cache-dead")]
+    check("swiftfs", "mount", dataset.source, mountpoint, *options, environ=dataset.environ)
+    os.kill(dataset.status(mountpoint)["pid"], signal.SIGKILL)
+
+    def is_dead() -> bool:
+        try:
+            os.stat(mountpoint)
+        except OSError as error:
+            return error.errno == errno.ENOTCONN
+        return False
+
+    until(is_dead)
+    refused = run("swiftfs", "mount", dataset.source, mountpoint, *options, environ=dataset.environ)
+    check("swiftfs", "mount", dataset.source, mountpoint, *options, "--recover", environ=dataset.environ)
+
+    assert refused.code == 1
+    assert "--recover" in refused.err
+    assert tree_of(mountpoint) == tree_of(dataset.tree)
+    check("swiftfs", "umount", mountpoint, environ=dataset.environ)
+
+
+def test_without_a_disk_cache_everything_still_reads(dataset: Dataset) -> None:
+    """--cache-size 0 keeps nothing on disk and reads right."""
+    cache = dataset.work / "none"
+    mountpoint = dataset.mount("--cache-dir", cache, "--cache-size", "0")
+
+    assert tree_of(mountpoint) == tree_of(dataset.tree)
+    assert dataset.status(mountpoint)["fetch"]["cache_bytes"] == 0
+
+
+def test_other_users_read_only_with_allow_other(dataset: Dataset) -> None:
+    """Another user is kept out of a plain mount and let into one made with --allow-other."""
+    for path in (dataset.work, *dataset.work.parents):
+        if path.owner() == "root" and path != Path("/") and not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    closed, opened = dataset.mount(), dataset.mount("--allow-other")
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "ls"]
+
+    assert subprocess.run([*nobody, closed], capture_output=True, check=False).returncode != 0
+    assert subprocess.run([*nobody, opened], capture_output=True, check=False).returncode == 0
