@@ -1,0 +1,198 @@
+"""The client against a real Swift and Keystone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator
+
+import pytest
+from fakes.names import ODD_NAMES, STORE_ONLY_NAMES
+
+from swiftfs.config import Remote
+from swiftfs.errors import AuthError, Changed, Conflict, ContainerNotFound, NotFound, Rejected, Unavailable
+from swiftfs.localcloud import Cloud
+from swiftfs.localcloud.access_log import keystone_requests, offset
+from swiftfs.localcloud.tokens import revoke_tokens
+from swiftfs.model import ByteRange, ListingEntry, ObjectVersion, Subdir
+from swiftfs.swift.client import Client, open_client
+
+pytestmark = [pytest.mark.cloud, pytest.mark.asyncio]
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+async def put(client: Client, container: str, name: str, content: bytes) -> ObjectVersion:
+    etag = await client.put(container, name, content, md5=md5(content))
+    info = await client.head(container, name)
+    return ObjectVersion(name, len(content), etag, info.last_modified, info.kind)
+
+
+async def listed(client: Client, container: str, prefix: str = "") -> list[ListingEntry]:
+    return [entry async for page in client.list_objects(container, prefix=prefix) for entry in page]
+
+
+class Pieces:
+    """A streamed body."""
+
+    def __init__(self, pieces: list[bytes], size: int) -> None:
+        self.pieces = pieces
+        self.size = size
+
+    async def open(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+
+async def test_what_is_put_is_listed_and_got(client: Client, container: str) -> None:
+    """Every odd name is stored, listed and read back byte for byte, with its size, MD5 and time."""
+    names = [*ODD_NAMES, *STORE_ONLY_NAMES]
+    for number, name in enumerate(names):
+        content = name.encode()
+        await client.put(container, name, content, md5=md5(content), mtime=number * 10**9 + 5)
+
+    entries = {entry.name: entry for entry in await listed(client, container)}
+
+    assert entries.keys() == set(names)
+    for number, name in enumerate(names):
+        assert (entries[name].size, entries[name].etag) == (len(name.encode()), md5(name.encode()))
+        assert await client.get(container, name) == name.encode()
+        assert (await client.head(container, name)).mtime == number * 10**9 + 5
+
+
+async def test_ranges_are_exact(client: Client, container: str) -> None:
+    """A range gives its bytes, pinned or not, also where it is the whole object or nothing."""
+    content = bytes(range(256)) * 40
+    version = await put(client, container, "o", content)
+    for start, stop in ((0, 1), (0, len(content)), (5, 5), (100, 9000), (len(content) - 1, len(content))):
+        assert await client.get(container, version, ByteRange(start, stop)) == content[start:stop]
+        assert await client.get(container, "o", ByteRange(start, stop)) == content[start:stop]
+
+
+async def test_an_empty_object_is_an_object(client: Client, container: str) -> None:
+    """No bytes are put, listed and got without a range that no server could satisfy."""
+    version = await put(client, container, "empty", b"")
+
+    assert await client.get(container, version) == b""
+    assert await client.get(container, "empty") == b""
+
+
+async def test_a_pinned_read_never_gives_another_version(client: Client, container: str) -> None:
+    """After a replacement a read of the old version is an error, whole or in part."""
+    old = await put(client, container, "o", b"old" * 100)
+    await put(client, container, "o", b"new" * 100)
+    for span in (None, ByteRange(3, 9)):
+        with pytest.raises(Changed):
+            await client.get(container, old, span)
+
+
+async def test_damaged_bytes_are_refused_by_the_server(client: Client, container: str) -> None:
+    """A body that does not have the announced MD5 leaves no object behind."""
+    with pytest.raises(Rejected, match="other bytes"):
+        await client.put(container, "o", b"x", md5=md5(b"y"))
+    with pytest.raises(NotFound):
+        await client.head(container, "o")
+
+
+async def test_a_streamed_body_of_another_size_is_an_error(client: Client, container: str) -> None:
+    """A source that grows or shrinks while it is sent fails with that reason, and nothing is stored."""
+    for pieces in ([b"abc"], [b"abcdef", b"ghi"]):
+        with pytest.raises(Changed, match=r"grown|shrunk"):
+            await client.put(container, "o", Pieces(pieces, 5), md5=md5(b"abcde"))
+    assert await client.put(container, "o", Pieces([b"ab", b"cde"], 5), md5=md5(b"abcde")) == md5(b"abcde")
+
+
+async def test_missing_things_are_named(client: Client, container: str) -> None:
+    """Object, container and container of a PUT that are not there are told apart."""
+    with pytest.raises(NotFound, match=r"not found \(.*/nothing\)"):
+        await client.get(container, "nothing")
+    for call in (
+        client.container_info("nowhere"),
+        client.put("nowhere", "o", b"", md5=md5(b"")),
+        listed(client, "nowhere"),
+    ):
+        with pytest.raises(ContainerNotFound, match="nowhere"):
+            await call
+
+
+async def test_a_container_with_objects_is_not_deleted(client: Client, container: str) -> None:
+    """Deleting a container that is not empty is refused and deletes nothing."""
+    await put(client, container, "o", b"x")
+    with pytest.raises(Conflict, match="not empty"):
+        await client.delete_container(container)
+    assert await client.get(container, "o") == b"x"
+
+
+async def test_a_listing_with_a_delimiter_shows_one_level(client: Client, container: str) -> None:
+    """Directories come once, objects of the level beside them, in order."""
+    for name in ("a/1", "a/2", "b", "c/d/e"):
+        await put(client, container, name, b"")
+    pages = [page async for page in client.list_pages(container, delimiter="/")]
+
+    assert [(type(entry), entry.name) for page in pages for entry in page] == [
+        (Subdir, "a/"),
+        (ListingEntry, "b"),
+        (Subdir, "c/"),
+    ]
+
+
+async def test_a_bulk_delete_counts_what_it_did(client: Client, container: str) -> None:
+    """Deleted and missing names are told apart, odd ones included."""
+    names = [*ODD_NAMES, *STORE_ONLY_NAMES]
+    for name in names:
+        await client.put(container, name, b"", md5=md5(b""))
+    outcome = await client.bulk_delete(container, [*names, "was never there"])
+
+    assert (outcome.deleted, outcome.not_found, outcome.errors) == (len(names), 1, ())
+    assert await listed(client, container) == []
+
+
+async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Remote, container: str) -> None:
+    """When the token is revoked under 40 requests, one login follows and every request succeeds."""
+    async with open_client(remote) as client:
+        for number in range(40):
+            await client.put(container, f"{number}", b"x", md5=md5(b"x"))
+        await asyncio.to_thread(revoke_tokens, cloud)
+        start = offset(cloud.keystone_log)
+        bodies = await asyncio.gather(*(client.get(container, f"{number}") for number in range(40)))
+        logins = [
+            line
+            for line in keystone_requests(cloud, start, settle=0.3)
+            if (line.method, line.path) == ("POST", "/v3/auth/tokens") and "swiftfs" not in line.user_agent
+        ]
+
+    assert bodies == [b"x"] * 40
+    assert client.counters.logins == 2
+    # The proxy's own logins for validating tokens come from keystonemiddleware.
+    assert len([line for line in logins if "keystonemiddleware" not in line.user_agent]) == 1
+
+
+async def test_wrong_credentials_say_where_they_come_from(remote: Remote) -> None:
+    """A wrong secret is refused at once, naming the section and no secret."""
+    options = {**remote.auth_options, "application_credential_secret": "canary-secret"}
+    with pytest.raises(AuthError) as caught:
+        async with open_client(dataclasses.replace(remote, auth_options=options)):
+            pass
+
+    assert "[local]" in str(caught.value)
+    assert "canary" not in str(caught.value) + repr(caught.value)
+
+
+async def test_a_wrong_region_lists_the_known_ones(remote: Remote) -> None:
+    """A region without an object store is answered with those that have one."""
+    from swiftfs.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"region 'CHI@NOWHERE'.*known regions: local"):
+        async with open_client(dataclasses.replace(remote, region="CHI@NOWHERE")):
+            pass
+
+
+async def test_a_store_that_is_down_is_given_up_in_time(remote: Remote, unused_tcp_port: int) -> None:
+    """Nothing listens: the error comes within seconds and says where nobody answered."""
+    options = {**remote.auth_options, "auth_url": f"http://127.0.0.1:{unused_tcp_port}/v3"}
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{unused_tcp_port}"):
+        async with open_client(dataclasses.replace(remote, auth_options=options)):
+            pass
