@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 from swiftfs.errors import SwiftFSError, printable
 
+NAME = "swiftfs"
+COMPLETION = "_SWIFTFS_COMPLETE"
+"""The variable by which click's shell completion asks."""
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -16,15 +21,27 @@ BROKEN_PIPE = 141
 def main() -> int:
     """Run the command line of this process; returns the exit code (rclone's, docs "List of exit codes")."""
     import click
+    from click.shell_completion import shell_complete
 
     from swiftfs.cli.app import app
 
+    # Names are printed as they are, whatever the locale: they are UTF-8 in the store.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if COMPLETION in os.environ:
+        return shell_complete(app, {}, NAME, COMPLETION, os.environ[COMPLETION])
     try:
-        app.main(prog_name="swiftfs", standalone_mode=False)
+        # Not app.main(): it ends with 1 on a broken pipe and writes to standard error on Ctrl-C.
+        with app.make_context(NAME, sys.argv[1:]) as context:
+            app.invoke(context)
         sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help(), file=sys.stderr)
+        return USAGE
     except click.ClickException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "swiftfs")
         return _complain(f"{printable(error.format_message().rstrip('.'))}; see '{command} --help'", USAGE)
@@ -36,15 +53,29 @@ def main() -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone: nothing more can be said there, not even by the interpreter's own flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
+    except OSError as error:
+        if _wants_details():
+            raise
+        # A full disk below standard output shows here, and would once more in the interpreter's own flush.
+        _drop_output()
+        return _complain(printable(": ".join(str(part) for part in (error.filename, error.strerror) if part)), FAILED)
     except Exception as error:
-        import logging
-
-        if logging.getLogger("swiftfs").isEnabledFor(logging.DEBUG):
+        if _wants_details():
             raise
         text = printable(f"{type(error).__name__}: {error}")
-        return _complain(f"internal error: {text}; run it again with -vv for the details", 1)
+        return _complain(f"internal error: {text}; run it again with -vv for the details", FAILED)
+
+
+def _wants_details() -> bool:
+    import logging
+
+    return logging.getLogger("swiftfs").isEnabledFor(logging.DEBUG)
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str, code: int) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import MutableMapping
 from typing import Any
 
 import click
 
 from swiftfs import __version__
+from swiftfs.errors import LocalFileError, printable
 
 COMMANDS = {
     "load": ("load", "Load a directory into a container, and prove it."),
@@ -63,12 +65,15 @@ def _log_to(settings: dict[str, Any]) -> None:
     level = LEVELS.get(settings.get("level", 0), logging.DEBUG)
     root = logging.getLogger()
     if settings.get("log_file"):
-        handler: logging.Handler = logging.FileHandler(settings["log_file"])
+        try:
+            handler: logging.Handler = logging.FileHandler(settings["log_file"], encoding="utf-8")
+        except OSError as error:
+            raise LocalFileError(f"cannot write the log {settings['log_file']}: {error.strerror}") from None
         form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     else:
         handler = logging.StreamHandler()
         form = "swiftfs: %(message)s" if level > logging.DEBUG else "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(_OneLine(form))
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
@@ -78,6 +83,14 @@ def _log_to(settings: dict[str, Any]) -> None:
     logging.getLogger("swiftfs").setLevel(level)
     # A mount's processes read it: they log for themselves.
     os.environ["SWIFTFS_LOG"] = logging.getLevelName(level)
+
+
+class _OneLine(logging.Formatter):
+    """Messages without control characters: no object's name can fake a line of the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 def _general_options(*, log_file: bool) -> list[click.Option]:
@@ -129,7 +142,7 @@ def _extend(command: click.Command) -> None:
 @click.group(
     cls=Frame, params=_general_options(log_file=True), context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(__version__, prog_name="swiftfs")
+@click.version_option(__version__, prog_name="swiftfs", message="%(prog)s %(version)s")
 @click.pass_context
 def app(context: click.Context) -> None:
     """Load a dataset into OpenStack Swift, and mount it to train from.
@@ -141,6 +154,20 @@ def app(context: click.Context) -> None:
       swiftfs load ./Food-11 chi_tacc:object-persist-netID
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
     """
+    _pin_files(os.environ)
+
+
+def _pin_files(environ: MutableMapping[str, str]) -> None:
+    """Make the configuration's files findable from any directory: a mount in the background works in ``/``."""
+    if environ.get("RCLONE_CONFIG"):
+        environ["RCLONE_CONFIG"] = os.path.abspath(environ["RCLONE_CONFIG"])
+    for variable, name in (("OS_CLIENT_CONFIG_FILE", "clouds.yaml"), ("OS_CLIENT_SECURE_FILE", "secure.yaml")):
+        if environ.get(variable):
+            environ[variable] = os.path.abspath(environ[variable])
+        elif os.path.exists(name):
+            environ[variable] = os.path.abspath(name)
+    if environ.get("OS_CACERT"):
+        environ["OS_CACERT"] = os.path.abspath(environ["OS_CACERT"])
 
 
 class _Context(click.Context):

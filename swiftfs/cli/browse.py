@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from swiftfs.errors import UsageError
+from swiftfs.errors import ContainerNotFound, NotFound, UsageError
 
 if TYPE_CHECKING:
     from swiftfs.config import RemotePath
     from swiftfs.swift.client import Client
 
+SECONDS = "%Y-%m-%d %H:%M:%S"
 NO_TIME = "2000-01-01 00:00:00"
 """What rclone prints for a directory, which has no time of its own."""
 
@@ -38,14 +41,19 @@ def with_client(remote_path: str, job: Callable[[Client, RemotePath], Awaitable[
 
 
 remote_path = click.argument("remote_path", metavar="REMOTE:[PATH]")
+fast_list = click.option("--fast-list", is_flag=True, hidden=True, expose_value=False)
+"""Taken for rclone's sake: there is one flat listing wherever that is enough."""
 
 
 @click.command()
 @remote_path
-def lsd(remote_path: str) -> None:
+@click.option("-R", "--recursive", is_flag=True, help="All directories below PATH, not only those in it.")
+@fast_list
+def lsd(remote_path: str, recursive: bool) -> None:
     """List the containers of a remote, or the directories in PATH.
 
-    Columns: bytes, time, number of objects, name; bytes and number are -1 for directories, as rclone prints them.
+    Columns: bytes, time, number of objects, name. Of directories neither bytes, time nor number are known: 0,
+    2000-01-01 and -1 stand for that, as rclone prints them.
 
     \b
     Example:
@@ -54,21 +62,39 @@ def lsd(remote_path: str) -> None:
     """
 
     async def job(client: Client, path: RemotePath) -> None:
-        from swiftfs.swift.browse import directories, local_time
+        from swiftfs.swift.browse import local_time
 
-        if not path.container:
-            for found in await client.containers():
-                moment = local_time(found.last_modified, "%Y-%m-%d %H:%M:%S") if found.last_modified else NO_TIME
-                click.echo(f"{found.size:12d} {moment} {found.count:9d} {found.name}")
+        if path.container:
+            await _show_directories(client, path, "", recursive)
             return
-        async for name in directories(client, path.container, path.prefix):
-            click.echo(f"{-1:12d} {NO_TIME} {-1:9d} {name}")
+        containers = await client.containers()
+        for found in containers:
+            moment = local_time(found.last_modified, SECONDS) if found.last_modified else NO_TIME
+            click.echo(f"{found.size:12d} {moment} {found.count:9d} {found.name}")
+        if recursive:
+            for found in containers:
+                await _show_directories(client, replace(path, container=found.name), f"{found.name}/", recursive)
 
     with_client(remote_path, job)
 
 
+async def _show_directories(client: Client, path: RemotePath, top: str, recursive: bool) -> None:
+    """The directories in ``path``, then those in them and so on; ``top`` goes before each name."""
+    from swiftfs.swift.browse import directories
+
+    waiting = deque([""])
+    while waiting:
+        inside = waiting.popleft()
+        prefix = "/".join(part for part in (path.prefix, inside.removesuffix("/")) if part)
+        async for name in directories(client, path.container, prefix):
+            click.echo(f"{0:12d} {NO_TIME} {-1:9d} {top}{inside}{name}")
+            if recursive and name:
+                waiting.append(f"{inside}{name}/")
+
+
 @click.command()
 @remote_path
+@fast_list
 def ls(remote_path: str) -> None:
     """List all objects below PATH with their sizes.
 
@@ -87,6 +113,7 @@ def ls(remote_path: str) -> None:
 @click.command()
 @remote_path
 @click.option("--use-server-modtime", is_flag=True, help="Show upload times: no request for each object.")
+@fast_list
 def lsl(remote_path: str, use_server_modtime: bool) -> None:
     """List all objects below PATH with sizes and the files' own times.
 
@@ -99,7 +126,7 @@ def lsl(remote_path: str, use_server_modtime: bool) -> None:
         from swiftfs.swift.browse import local_time
 
         async for item in _items(client, path, mtimes=not use_server_modtime):
-            moment = local_time(item.mtime, "%Y-%m-%d %H:%M:%S")
+            moment = local_time(item.mtime, SECONDS)
             click.echo(f"{item.size:9d} {moment}.{item.mtime % 10**9:09d} {item.path}")
 
     with_client(remote_path, job)
@@ -115,6 +142,7 @@ def lsl(remote_path: str, use_server_modtime: bool) -> None:
 @click.option("--dirs-only", is_flag=True, help="Only directories.")
 @click.option("--no-mimetype", is_flag=True, help="Leave the content types out.")
 @click.option("--stat", is_flag=True, help="Only PATH itself, as one object.")
+@fast_list
 def lsjson(remote_path: str, **given: Any) -> None:
     """List what is in PATH as JSON, one item a line.
 
@@ -128,15 +156,19 @@ def lsjson(remote_path: str, **given: Any) -> None:
 
         mtimes = not (given["no_modtime"] or given["use_server_modtime"])
         if given["stat"]:
+            if not path.container:
+                raise UsageError("--stat needs a container", hint="write NAME:container or NAME:container/object")
             item = await stat_item(client, path.container, path.prefix, mtimes=mtimes)
-            click.echo(json.dumps(_json_of(item, given), ensure_ascii=False, separators=(",", ":")))
+            bucket = not path.prefix
+            click.echo(json.dumps(_json_of(item, given, bucket), ensure_ascii=False, separators=(",", ":")))
             return
         click.echo("[")
         first = True
         async for item in json_items(client, path.container, path.prefix, recursive=given["recursive"], mtimes=mtimes):
             if (item.is_dir and given["files_only"]) or (not item.is_dir and given["dirs_only"]):
                 continue
-            line = json.dumps(_json_of(item, given), ensure_ascii=False, separators=(",", ":"))
+            bucket = not path.container and "/" not in item.path
+            line = json.dumps(_json_of(item, given, bucket), ensure_ascii=False, separators=(",", ":"))
             click.echo(line if first else f",\n{line}", nl=False)
             first = False
         click.echo("\n]" if not first else "]")
@@ -144,16 +176,17 @@ def lsjson(remote_path: str, **given: Any) -> None:
     with_client(remote_path, job)
 
 
-def _json_of(item: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """One item in rclone's shape (rclone docs, ``lsjson``)."""
+def _json_of(item: Any, given: dict[str, Any], bucket: bool) -> dict[str, Any]:
+    """One item in rclone's shape (rclone docs, ``lsjson``); a container is a directory that ``IsBucket``."""
     from swiftfs.swift.browse import local_time
 
     found: dict[str, Any] = {"Path": item.path, "Name": item.path.rsplit("/", 1)[-1], "Size": item.size}
     if not given["no_mimetype"]:
         found["MimeType"] = "inode/directory" if item.is_dir else item.content_type or "application/octet-stream"
-    if not given["no_modtime"]:
-        found["ModTime"] = local_time(item.mtime, None)
+    found["ModTime"] = "" if given["no_modtime"] else local_time(item.mtime, None)
     found["IsDir"] = item.is_dir
+    if bucket:
+        found["IsBucket"] = True
     if given["with_hash"] and item.md5:
         found["Hashes"] = {"md5": item.md5}
     return found
@@ -162,6 +195,7 @@ def _json_of(item: Any, given: dict[str, Any]) -> dict[str, Any]:
 @click.command()
 @remote_path
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@fast_list
 def size(remote_path: str, as_json: bool) -> None:
     """Count the objects below PATH and their bytes.
 
@@ -209,9 +243,15 @@ def cat(remote_path: str, head: int, tail: int, offset: int, count: int) -> None
 
         if not path.container:
             raise UsageError("cat needs a container", hint="write NAME:container/object")
-        async for item in _items(client, path):
-            async for piece in pieces(client, path.container, item.name, offset, count):
-                sys.stdout.buffer.write(piece)
+        try:
+            async for item in _items(client, path):
+                async for piece in pieces(client, path.container, item.name, offset, count):
+                    sys.stdout.buffer.write(piece)
+        except ContainerNotFound as error:
+            if error.object is None:
+                raise
+            # What is asked for is content: what is missing is an object, and the exit code says so.
+            raise NotFound("object not found", container=error.container, object=error.object) from None
         sys.stdout.buffer.flush()
 
     with_client(remote_path, job)
@@ -249,4 +289,4 @@ def _short(count: float) -> str:
 
 
 def _trimmed(number: float) -> str:
-    return f"{number:.3f}".rstrip("0").rstrip(".")
+    return f"{number:.0f}" if number == int(number) else f"{number:.3f}"

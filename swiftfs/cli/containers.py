@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +23,7 @@ dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Show what w
 
 @click.command()
 @remote_path
-@click.option("--storage-policy", help="The container's storage policy.")
+@click.option("--storage-policy", help="The container's storage policy; that of the remote by default.")
 def mkdir(remote_path: str, storage_policy: str | None) -> None:
     """Make a container; no error if it is there already. Directories need no making.
 
@@ -31,9 +32,12 @@ def mkdir(remote_path: str, storage_policy: str | None) -> None:
       swiftfs mkdir chi_tacc:object-persist-netID
     """
 
+    from swiftfs.config import find_remote
+
     async def job(client: Client, path: RemotePath) -> None:
         _need_container(path)
-        if await client.create_container(path.container, storage_policy=storage_policy):
+        policy = storage_policy or find_remote(path.remote, os.environ).storage_policy
+        if await client.create_container(path.container, storage_policy=policy):
             log.info("made container %s", path.container)
 
     with_client(remote_path, job)
@@ -59,10 +63,17 @@ def rmdir(remote_path: str) -> None:
 
 @click.command()
 @remote_path
-@click.option("--rmdirs", is_flag=True, help="Remove the container, too, once it is empty.")
+@click.option(
+    "--rmdirs",
+    is_flag=True,
+    expose_value=False,
+    help="Accepted for rclone's sake: directories vanish with their last object.",
+)
 @dry_run_option
-def delete(remote_path: str, rmdirs: bool, dry_run: bool) -> None:
+def delete(remote_path: str, dry_run: bool) -> None:
     """Delete the objects below PATH, many with one request, and the segments of large ones.
+
+    The container stays, with --rmdirs too, as with rclone; purge removes it.
 
     \b
     Example:
@@ -76,8 +87,6 @@ def delete(remote_path: str, rmdirs: bool, dry_run: bool) -> None:
         _need_container(path)
         count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say)
         log.info("%s %d objects", "would delete" if dry_run else "deleted", count)
-        if rmdirs and not dry_run and not path.prefix:
-            await client.delete_container(path.container)
 
     with_client(remote_path, job)
 

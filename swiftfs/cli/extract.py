@@ -7,6 +7,7 @@ import time
 import click
 
 from swiftfs.cli.load import is_quiet
+from swiftfs.cli.parameters import DURATION
 
 
 @click.command("extract")
@@ -19,16 +20,16 @@ from swiftfs.cli.load import is_quiet
 )
 @click.option("--sha256", help="The archive must have this SHA-256.")
 @click.option("-P", "--progress", is_flag=True, help="Show a live bar, also where there is no terminal.")
-@click.option("--stats", default="1m", show_default=True, help="Time between two lines without a terminal; 0: none.")
-@click.pass_context
+@click.option(
+    "--stats", default="1m", show_default=True, type=DURATION, help="Time between two lines without a terminal."
+)
 def extract(
-    context: click.Context,
     source: str,
     directory: str,
     strip_components: int | None,
     sha256: str | None,
     progress: bool,
-    stats: str,
+    stats: float | None,
 ) -> None:
     """Extract the archive SOURCE, a file or an http(s) URL, into DIRECTORY.
 
@@ -50,13 +51,12 @@ def extract(
     import asyncio
 
     from swiftfs.load.download import check_sha256
-    from swiftfs.load.figures import parse_duration
     from swiftfs.load.progress import choose_display
     from swiftfs.load.unpack import ExtractRequest, extract_error, extract_lines, extract_source, refusal_lines
 
     request = ExtractRequest(source, directory, strip_components, check_sha256(sha256) if sha256 else None)
-    quiet = is_quiet(context)
-    display = choose_display(progress=progress, quiet=quiet, stats=parse_duration(stats))
+    quiet = is_quiet()
+    display = choose_display(progress=progress, quiet=quiet, stats=stats)
     start = time.monotonic()
     result = asyncio.run(extract_source(request, display))
     for line in refusal_lines(result):

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from swiftfs.cli.parameters import DURATION
+from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_TRANSFERS
+
 if TYPE_CHECKING:
     from swiftfs.config import Remote, RemotePath
     from swiftfs.load.progress import Display
@@ -20,26 +23,36 @@ log = logging.getLogger(__name__)
 @click.command("load")
 @click.argument("source", type=click.Path())
 @click.argument("dest", required=False)
-@click.option("--transfers", default=32, show_default=True, type=click.IntRange(1, 1024), help="Objects sent at once.")
 @click.option(
-    "--checkers", default=16, show_default=True, type=click.IntRange(1, 256), help="Files read and hashed at once."
+    "--transfers",
+    default=DEFAULT_TRANSFERS,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Objects sent at once.",
+)
+@click.option(
+    "--checkers",
+    default=DEFAULT_CHECKERS,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Files read and hashed at once.",
 )
 @click.option("-P", "--progress", is_flag=True, help="Show a live bar, also where there is no terminal.")
-@click.option("--stats", default="1m", show_default=True, help="Time between two lines without a terminal; 0: none.")
+@click.option(
+    "--stats", default="1m", show_default=True, type=DURATION, help="Time between two lines without a terminal."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
 @click.option("-L", "--copy-links", is_flag=True, help="Follow symbolic links instead of leaving them out.")
 @click.option("--summary-json", type=click.Path(dir_okay=False), help="Write the run's figures to this file.")
 @click.option("--multi-thread-streams", type=int, help="Accepted for rclone's sake; changes nothing.")
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
-@click.pass_context
 def load(
-    context: click.Context,
     source: str,
     dest: str | None,
     transfers: int,
     checkers: int,
     progress: bool,
-    stats: str,
+    stats: float | None,
     dry_run: bool,
     copy_links: bool,
     summary_json: str | None,
@@ -66,7 +79,6 @@ def load(
     import asyncio
 
     from swiftfs.config import find_remote
-    from swiftfs.load.figures import parse_duration
     from swiftfs.load.progress import choose_display
     from swiftfs.load.run import LoadRequest, failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.source import open_source
@@ -85,8 +97,8 @@ def load(
         dry_run=dry_run,
         storage_policy=remote.storage_policy,
     )
-    quiet = is_quiet(context)
-    display = choose_display(progress=progress, quiet=quiet, stats=parse_duration(stats))
+    quiet = is_quiet()
+    display = choose_display(progress=progress, quiet=quiet, stats=stats)
     result = asyncio.run(_run(remote, request, display))
     for line in failure_lines(result):
         click.echo(line, err=True)
@@ -128,7 +140,7 @@ def destination(text: str | None, environ: Mapping[str, str]) -> RemotePath:
     return RemotePath(remotes[0], name, prefix)
 
 
-def is_quiet(context: click.Context) -> bool:
+def is_quiet() -> bool:
     """Whether only errors are to be shown, as the frame's -q says."""
     return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
 

@@ -11,8 +11,7 @@ from swiftfs.cli.load import is_quiet
 @click.argument("directory", type=click.Path())
 @click.option("--rules", required=True, help="food11, imagefolder-by-prefix, or a TOML file.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the moves and make none.")
-@click.pass_context
-def transform(context: click.Context, directory: str, rules: str, dry_run: bool) -> None:
+def transform(directory: str, rules: str, dry_run: bool) -> None:
     r"""Move the files below DIRECTORY to where the rules want them, in place.
 
     \b
@@ -42,7 +41,7 @@ def transform(context: click.Context, directory: str, rules: str, dry_run: bool)
             click.echo(f"{printable(move.source)} -> {printable(move.target)}")
     for refused in result.refused:
         click.echo(f"failed: {printable(refused.name)}: {printable(refused.reason)}", err=True)
-    if not is_quiet(context):
+    if not is_quiet():
         verb = "would move" if dry_run else "moved"
         stay = count_text(result.files - len(result.moves))
         click.echo(f"{verb} {noun_text(len(result.moves), 'file')}, {stay} in place already or named by no rule")

@@ -32,6 +32,9 @@ APPLICATION_ID = 0x73776678
 WRITE_WAIT = 60.0
 """Seconds to wait for another mount's rebuild of the same index: one of a million names takes about half of that."""
 
+OPEN_WAIT = 10.0
+"""Seconds to wait for another mount that makes the same index at this moment, which takes milliseconds."""
+
 READ_WAIT = 1.0
 """Seconds a reader waits where SQLite has to (recovery after a crash); in WAL mode a writer never makes it wait."""
 
@@ -167,16 +170,17 @@ def is_damage(error: sqlite3.Error) -> bool:
 def _open_sound(path: Path, source: Source, *, first_ino: int) -> sqlite3.Connection | None:
     """The index, or None when what is there must be discarded."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=WRITE_WAIT, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=OPEN_WAIT, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # WAL with NORMAL survives a power cut, less its last commits
-        connection.execute("BEGIN IMMEDIATE")
-        empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-        if empty:
-            _create(connection, source, first_ino)
-        connection.execute("COMMIT")
+        if _is_empty(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            if _is_empty(connection):  # else another mount was first
+                _create(connection, source, first_ino)
+            connection.execute("COMMIT")
         if _is_sound(connection, path, source):
+            connection.execute(f"PRAGMA busy_timeout = {int(WRITE_WAIT * 1000)}")
             return connection
     except sqlite3.Error as error:
         if not is_damage(error):
@@ -184,6 +188,10 @@ def _open_sound(path: Path, source: Source, *, first_ino: int) -> sqlite3.Connec
             raise
     connection.close()
     return None
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
 
 
 def _is_sound(connection: sqlite3.Connection, path: Path, source: Source) -> bool:

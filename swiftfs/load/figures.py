@@ -1,15 +1,8 @@
-"""Numbers as people read them: counts, bytes, seconds, and the durations they type. Pure."""
+"""Numbers as people read them: counts, bytes, seconds. Pure."""
 
 from __future__ import annotations
 
-import re
-
-from swiftfs.errors import UsageError, printable
-
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_BARE = re.compile(r"\d+(?:\.\d+)?")
 
 
 def count_text(count: int) -> str:
@@ -40,13 +33,3 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from ``500ms``, ``10s``, ``1m30s`` as rclone writes them, or from a bare number. Raises UsageError."""
-    if _BARE.fullmatch(text):
-        return float(text)
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"'{printable(text)}' is not a duration", hint="write it as 10s or 1m30s")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -100,8 +100,8 @@ class Bar:
         self._progress.stop()
 
 
-def choose_display(*, progress: bool, quiet: bool, stats: float, stream: TextIO = sys.stderr) -> Display:
-    """The live bar on a terminal or when ``progress`` forces it, lines every ``stats`` seconds elsewhere."""
+def choose_display(*, progress: bool, quiet: bool, stats: float | None, stream: TextIO = sys.stderr) -> Display:
+    """The live bar on a terminal or when ``progress`` forces it, else lines every ``stats`` seconds (None, 0: none)."""
     if quiet and not progress:
         return Silent()
     if progress or stream.isatty():

@@ -197,19 +197,18 @@ def outcome_error(result: LoadResult) -> SwiftFSError | None:
 
 def summary_lines(result: LoadResult) -> list[str]:
     """What a run did, for people: the proof first, then one line of figures. Pure."""
-    head = "loaded" if not result.dry_run else "dry run, would load"
-    sent = "sent" if not result.dry_run else "to send"
+    head, sent, verdict = "loaded", "sent", "; not verified"
+    if result.dry_run:
+        head, sent, verdict = "dry run, would load", "to send", ""
     lines = []
-    verdict = "not verified"
     if result.verified is not None:
         lines.append(f"verified {noun_text(result.verified.count, 'object')}, {count_text(result.verified.size)} bytes")
-        verdict = (
-            f"{count_text(len(result.verified.unproven))} NOT verified" if result.verified.unproven else "verified"
-        )
+        unproven = len(result.verified.unproven)
+        verdict = f"; {count_text(unproven)} NOT verified" if unproven else "; verified"
     lines.append(
         f"{head} {noun_text(result.files, 'file')} ({size_text(result.size)}) in {duration_text(result.seconds)}: "
         f"{count_text(result.sent)} {sent}, {count_text(result.skipped)} skipped, "
-        f"{count_text(len(result.failures))} failed; {noun_text(result.requests, 'request')}; {verdict}"
+        f"{count_text(len(result.failures))} failed; {noun_text(result.requests, 'request')}{verdict}"
     )
     return lines
 

@@ -11,12 +11,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swiftfs.errors import ConfigError, SwiftFSError, UsageError
+from swiftfs.errors import ConfigError, ContainerNotFound, SwiftFSError, UsageError
 from swiftfs.mount.mounts import find_mount
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
 UNMOUNT_PATIENCE = 15.0
 """Seconds ``fusermount3`` may take to detach a dead mount."""
+PROBE_PATIENCE = 5.0
+"""Seconds a mountpoint gets to answer a look at it: a live one takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +70,28 @@ def check_pyfuse3() -> Check:
     return Check("pyfuse3", True, "installed")
 
 
-def check_allow_other() -> Check:
-    """Containers and other users may be let in."""
-    if os.geteuid() == 0:
+def check_allow_other(*, uid: int | None = None, needed: bool = True) -> Check:
+    """Containers and other users may be let in by user ``uid`` (None: the one who runs this).
+
+    Without ``needed`` it will do either way, and what is found says how it is.
+    """
+    if (os.geteuid() if uid is None else uid) == 0:
         return Check("--allow-other", True, "root may use it")
     try:
-        lines = FUSE_CONF.read_text().splitlines()
+        text = FUSE_CONF.read_text()
     except OSError:
-        lines = []
-    if "user_allow_other" in (line.strip() for line in lines):
+        text = ""
+    if allows_other(text):
         return Check("--allow-other", True, f"allowed by {FUSE_CONF}")
     mend = f"echo user_allow_other | sudo tee -a {FUSE_CONF}"
+    if not needed:
+        return Check("--allow-other", True, f"not allowed; should containers read the mount: {mend}")
     return Check("--allow-other", False, f"{FUSE_CONF} has no line user_allow_other", mend)
+
+
+def allows_other(fuse_conf: str) -> bool:
+    """Whether this text of fuse.conf lets users other than root give ``allow_other`` (fusermount3(1))."""
+    return any(line.strip() == "user_allow_other" for line in fuse_conf.splitlines())
 
 
 def check_mountpoint(path: Path, *, allow_non_empty: bool = False) -> Check:
@@ -105,14 +118,36 @@ def check_mountpoint(path: Path, *, allow_non_empty: bool = False) -> Check:
 
 def _taken(path: Path, what: str, *, ours: bool) -> Check:
     """Something is mounted there: alive, or dead (ENOTCONN) after its process was killed."""
-    try:
-        os.stat(path)
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            mend = f"mount with --recover, or fusermount3 -uz {path}" if ours else f"fusermount3 -uz {path}"
-            return Check("mountpoint", False, f"{path} is a dead mount of {what}", mend)
+    state = probe(path)
+    if state == errno.ENOTCONN:
+        mend = f"mount with --recover, or fusermount3 -uz {path}" if ours else f"fusermount3 -uz {path}"
+        return Check("mountpoint", False, f"{path} is a dead mount of {what}", mend)
+    if state is None:
+        found = f"{path} is a mount of {what} that does not answer"
+        return Check("mountpoint", False, found, f"fusermount3 -uz {path}")
     mend = f"swiftfs umount {path}" if ours else f"unmount it, or name another directory than {path}"
     return Check("mountpoint", False, f"{path} is already mounted: {what}", mend)
+
+
+def probe(path: Path) -> int | None:
+    """The errno of looking at ``path``, 0 when it answers, None when it has not within :data:`PROBE_PATIENCE`.
+
+    ``statvfs`` always asks the mount's process, where ``stat`` may be answered by the kernel's memory long after that
+    has died. One that hangs never answers: the look is left behind in its own thread, which ends with us.
+    """
+    answers: list[int] = []
+
+    def look() -> None:
+        try:
+            os.statvfs(path)
+            answers.append(0)
+        except OSError as error:
+            answers.append(error.errno or errno.EIO)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(PROBE_PATIENCE)
+    return answers[0] if answers else None
 
 
 def before_mount(path: Path, *, allow_other: bool, allow_non_empty: bool, recover: bool) -> None:
@@ -134,20 +169,17 @@ def _recover(path: Path) -> None:
     found = find_mount(path)
     if found is None or not found.ours:
         return
+    if probe(path) != errno.ENOTCONN:
+        return
+    command = ["fusermount3", "-uz", os.fspath(path)]
     try:
-        os.stat(path)
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            return
-        done = subprocess.run(
-            ["fusermount3", "-uz", os.fspath(path)],
-            capture_output=True,
-            text=True,
-            timeout=UNMOUNT_PATIENCE,
-            check=False,
-        )
-        if done.returncode:
-            raise ConfigError(f"cannot detach the dead mount on {path}: {done.stderr.strip()}") from None
+        done = subprocess.run(command, capture_output=True, text=True, timeout=UNMOUNT_PATIENCE, check=False)
+    except FileNotFoundError:
+        return  # the checks say so, and how to mend it
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"fusermount3 does not detach the dead mount on {path}") from None
+    if done.returncode:
+        raise ConfigError(f"cannot detach the dead mount on {path}: {done.stderr.strip()}") from None
 
 
 async def check_store(path: RemotePath | None, environ: Mapping[str, str]) -> list[Check]:
@@ -168,9 +200,10 @@ async def check_store(path: RemotePath | None, environ: Mapping[str, str]) -> li
     try:
         remote = find_remote(path.remote, environ)
         checks.append(Check(what, True, remote.source))
-        what = "credentials and endpoint"
+        what = "credentials"
         async with open_client(remote) as client:
-            checks.append(Check(what, True, await client.storage_url()))
+            checks.append(Check(what, True, f"good for region {remote.region or '(the first)'}"))
+            checks.append(Check("endpoint", True, await client.storage_url()))
             if path.container:
                 what = "container"
                 info = await client.container_info(path.container)
@@ -180,7 +213,9 @@ async def check_store(path: RemotePath | None, environ: Mapping[str, str]) -> li
         raise
     except SwiftFSError as error:
         mend = error.hint
-        if what == "container":
+        if isinstance(error, ContainerNotFound):
             mend = f"swiftfs mkdir {path.remote}:{path.container}"
+        elif what == "credentials" and isinstance(error, ConfigError):
+            what = "region and endpoint"  # Keystone refuses nothing here: its catalogue lacks what the remote names
         checks.append(Check(what, False, error.message, mend))
     return checks

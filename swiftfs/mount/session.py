@@ -179,7 +179,7 @@ class _Session:
     async def _announce(self) -> None:
         """Say that the mount answers once it does: a look at it from a thread, while this loop serves the look."""
         with trio.move_on_after(self._settings.deadline):
-            await trio.to_thread.run_sync(os.stat, self._settings.mountpoint, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(os.statvfs, self._settings.mountpoint, abandon_on_cancel=True)
             self._tell_ready()
             return
         raise SwiftFSError("the kernel does not get an answer from the new mount")

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftfs.errors import UsageError
-from swiftfs.load.figures import count_text, duration_text, noun_text, parse_duration, size_text
+from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -34,22 +33,6 @@ def test_sizes_are_short(size: int, text: str) -> None:
 def test_durations_are_short(seconds: float, text: str) -> None:
     """A duration shows no more than two units."""
     assert text == duration_text(seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("10s", 10), ("1m30s", 90), ("500ms", 0.5), ("0", 0), ("2.5", 2.5), ("1h", 3600), ("1d", 86400)],
-)
-def test_durations_are_read_as_rclone_writes_them(text: str, seconds: float) -> None:
-    """rclone's durations, and bare seconds, are understood."""
-    assert seconds == parse_duration(text)
-
-
-@pytest.mark.parametrize("text", ["", "s", "10x", "-1", "1m 30s", "1.s", "ten", "inf", "nan", "1e3"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    """Text that is no duration is a usage error that quotes it."""
-    with pytest.raises(UsageError, match="is not a duration"):
-        parse_duration(text)
 
 
 @given(st.integers(0, 10**20))

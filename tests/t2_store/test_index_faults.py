@@ -378,6 +378,8 @@ def test_a_damaged_index_is_begun_anew_with_numbers_never_used(index: Index, dam
     old = {entry.ino for entry in reader.files_after(ROOT_INO, 5000)}
     generation = reader.generation()
     index.close()
+    if damage is empty:  # else SQLite rightly finds it in use
+        reader.close()
     assert callable(damage)
     damage(index.path)
     fresh = Index(index.path, SOURCE)
@@ -415,8 +417,7 @@ def test_an_index_damaged_under_a_reader_is_an_error_with_advice(index: Index) -
     spoil_pages(index.path)
 
     with pytest.raises(LocalFileError, match="cannot be read"):
-        for ino in range(2, 20_000):
-            reader.entry(ino)
+        all(map(reader.entry, range(2, 20_000)))
     reader.close()
 
 
@@ -463,7 +464,7 @@ while True:
 
 
 def test_a_build_killed_at_any_point_leaves_a_whole_tree(tmp_path: Path) -> None:
-    """After kill -9 the saved tree is that of one finished rebuild, the index can be rebuilt, and nothing is left over."""
+    """After kill -9 the saved tree is that of one finished rebuild, and nothing is left over."""
     path = tmp_path / "i.db"
     clock = random.Random(7)
     for _ in range(6):
@@ -504,7 +505,8 @@ for _ in range(2):
             ListingEntry(f"training/class_{n // 1000:04d}/{n:08d}.jpg", 70000 + n % 100, f"{n:032x}", n, "image/jpeg")
             for n in range(start, start + 10000)
         ]
-        builder.add([Resolved(entry) for entry in page if entry not in builder.needs_head(page)])
+        assert builder.needs_head(page) == []
+        builder.add([Resolved(entry) for entry in page])
     diff = builder.finish()
 index.close()
 reader = Reader(Path(sys.argv[1]))

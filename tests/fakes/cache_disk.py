@@ -1,0 +1,39 @@
+"""A cache as seen from outside: what its files hold, and a writer's sudden death."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from swiftfs.cache.writer import Writer
+
+BLOCK_UNIT = 512
+"""Bytes of one unit of ``st_blocks``, whatever the file system."""
+
+
+def stored_files(path: Path) -> list[Path]:
+    """The files of the cache at ``path`` that hold content."""
+    return [file for file in path.glob("v1/files/*/*") if file.stat().st_blocks]
+
+
+def content_bytes(path: Path) -> int:
+    """The bytes that the cache's files hold; a hole holds none. Files may vanish while they are counted."""
+    total = 0
+    for file in path.glob("v1/files/*/*"):
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            continue
+        total += min(status.st_size, status.st_blocks * BLOCK_UNIT)
+    return total
+
+
+def kill(writer: Writer) -> None:
+    """Ends ``writer`` as the kernel ends a killed process's: its descriptors are closed and nothing else happens."""
+    writer._table.close()
+    os.close(writer._owner._descriptor)
+    writer._lock.close()
+    writer._directory.close()
