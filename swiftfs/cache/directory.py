@@ -7,7 +7,8 @@ Layout, below the directory that the user names::
     v1/chunks.db       the table (cache.table)
     v1/files/ab/…      the bytes (cache.names)
 
-No symbolic link is followed below the named directory. Files are 0600 and directories 0700.
+Nothing is written or deleted through a symbolic link below the named directory, and nothing is read through one in a
+file's place. Files are 0600 and directories 0700.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ class CacheDirectory:
     def unlink(self, key: str, extent: int) -> bool:
         """Deletes an extent's file; whether it is gone now."""
         try:
-            os.unlink(f"{shard(key)}/{file_name(key, extent)}", dir_fd=self._files)
+            directory = os.open(shard(key), _DIRECTORY, dir_fd=self._files)
+            try:
+                os.unlink(file_name(key, extent), dir_fd=directory)
+            finally:
+                os.close(directory)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
@@ -123,7 +128,7 @@ class CacheDirectory:
         """The (key, extent) of every file in a shard; what is not a cache file is passed over. Raises OSError."""
         try:
             directory = os.open(shard_name, _DIRECTORY, dir_fd=self._files)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         try:
             names = os.listdir(directory)

@@ -106,6 +106,7 @@ class Writer:
         self._directory = CacheDirectory(path)
         self._pending: dict[tuple[str, int], Row] = {}
         self._touched: dict[str, None] = {}
+        self._closed = False
         self._left = 0  # bytes reserved and not written
         self._resume_at = self._warn_at = self._make_room_at = clock()
         try:
@@ -116,8 +117,11 @@ class Writer:
         self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
 
     def close(self) -> None:
-        """Writes the last rows and gives back what is reserved."""
+        """Writes the last rows and gives back what is reserved. A second call does nothing."""
+        if self._closed:
+            return
         self.flush()
+        self._closed = True
         leave(self._directory, self._table, self._lock, self._owner)
         self._directory.close()
 

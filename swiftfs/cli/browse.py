@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections import deque
@@ -25,6 +24,7 @@ NO_TIME = "2000-01-01 00:00:00"
 
 def with_client(remote_path: str, job: Callable[[Client, RemotePath], Awaitable[None]]) -> None:
     """Run ``job`` with a client for the remote of ``remote_path``. Raises what parsing, login and ``job`` raise."""
+    import asyncio
     import os
 
     from swiftfs.config import find_remote, parse_remote_path

@@ -20,8 +20,10 @@ from swiftfs.errors import ConfigError, printable
 
 SERVICE = "object-store"
 SUFFIXES = (".yaml", ".yml", ".json")
-REFUSED = ("v1", "v2", "none", "admin_token", "http_basic", "noauth", "gnocchi")
-"""How the names of auth types begin that are not Keystone v3."""
+OLD_VERSIONS = ("v1", "v2")
+"""How the names of auth types for older ways to log in begin."""
+WITHOUT_KEYSTONE = frozenset({"none", "noauth", "admin_token", "http_basic"})
+"""Auth types that ask no Keystone, and so have no catalogue."""
 
 
 def cloud_files(environ: Mapping[str, str], name: str = "clouds") -> tuple[Path, ...]:
@@ -73,7 +75,7 @@ def remote_from_clouds(name: str, environ: Mapping[str, str]) -> Remote | None:
         raise ConfigError(f"{source} cannot be used ({type(error).__name__})", hint="compare it with the documentation"
                           " of openstacksdk, 'clouds.yaml'") from None  # fmt: skip
     auth_type = str(settings.get("auth_type") or "password")
-    if auth_type.startswith(REFUSED):
+    if auth_type in WITHOUT_KEYSTONE or auth_type.startswith(OLD_VERSIONS):
         raise ConfigError(
             f"{source}: auth_type '{printable(auth_type)}' is not supported",
             hint="use v3applicationcredential, password or another kind of Keystone v3",

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 DEFAULT_SECTION = "DEFAULT"
 ENCRYPTED = "RCLONE_ENCRYPT_V"
 """How the first line of an encrypted file begins that is no comment."""
-DEEPEST = 20
-"""Replacements within replacements before a value is taken for one that contains itself."""
+DEEPEST = 50
+"""Replacements in one value before it is taken for one that contains itself."""
 
 _REFERENCE = re.compile(r"%\(([^)]+)\)s")
 _VALUE_QUOTES = ('"""', "`")
@@ -97,13 +97,15 @@ def _unquoted(number: int, value: str) -> str:
 
 
 def _resolve(value: str, values: Mapping[str, str], default: Mapping[str, str]) -> str:
-    """``value`` with its references replaced; a value that refers to nothing is empty, as rclone has it."""
+    """``value`` with its references replaced, by nothing where they name no value, as rclone has it.
+
+    A value that contains itself stays as it is written.
+    """
+    replaced = value
     for _ in range(DEEPEST):
-        match = _REFERENCE.search(value)
+        match = _REFERENCE.search(replaced)
         if match is None:
-            return value
-        found = values.get(match[1], default.get(match[1]))
-        if found is None:
-            return ""
-        value = value[: match.start()] + found + value[match.end() :]
-    return ""
+            return replaced
+        found = values.get(match[1], default.get(match[1], ""))
+        replaced = replaced[: match.start()] + found + replaced[match.end() :]
+    return value

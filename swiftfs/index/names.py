@@ -53,7 +53,7 @@ def split(name: str, listing_prefix: str, *, marker: bool = False) -> Path | Rea
         raw = relative.encode()
     except UnicodeEncodeError:
         return Reason.ENCODING
-    if marker and not raw.endswith(b"/"):
+    if marker and raw and not raw.endswith(b"/"):
         raw += b"/"
     cut = raw.rfind(b"/") + 1
     directory, last = raw[:cut], raw[cut:]

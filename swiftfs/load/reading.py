@@ -38,10 +38,8 @@ def read_whole(source: SourceObject) -> Content:
     opened = source.open()
     try:
         body = opened.read(source.size + 1)
-        while 0 < len(body) < source.size:
-            piece = opened.read(source.size + 1 - len(body))
-            if not piece:
-                break
+        # Until an empty read: a source that goes on after its size is not what was planned.
+        while len(body) <= source.size and (piece := opened.read(source.size + 1 - len(body))):
             body += piece
         if len(body) != source.size:
             raise Changed("changed while it was read")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,12 +33,17 @@ FIRST_LOGIN_PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and where it is good for. ``renew_at`` is in monotonic seconds, None when it never needs renewal."""
+    """A token and where it is good for. Times are in monotonic seconds, None when its life is not known."""
 
     value: str = field(repr=False)
     storage_url: str
     renew_at: float | None
+    expires_at: float | None
     number: int
+
+    def has_expired(self, now: float) -> bool:
+        """Whether a refusal at ``now`` says nothing about the credentials: the token's life was over."""
+        return self.expires_at is not None and now >= self.expires_at
 
 
 class Login(Protocol):
@@ -49,8 +55,11 @@ class Login(Protocol):
 class Authenticator:
     """Hands out the current token. One instance per client, used from one event loop.
 
-    ``logins`` counts exchanges that gave a token.
+    ``logins`` counts exchanges that gave a token. ``introduce``, when it is set, is called with every token after the
+    first before anybody else gets it.
     """
+
+    introduce: Callable[[Token], Awaitable[None]] | None = None
 
     def __init__(self, login: Login, *, renewable: bool = True) -> None:
         self._login = login
@@ -87,10 +96,17 @@ class Authenticator:
                 return current
             value, storage_url, life = await self._exchange()
             self.logins += 1
-            renew_at = None if life is None or not self._renewable else time.monotonic() + life * RENEW_AT
-            self._token = Token(value, storage_url.rstrip("/"), renew_at, self.logins)
+            now = time.monotonic()
+            if life is None or not self._renewable:
+                renew_at = expires_at = None
+            else:
+                renew_at, expires_at = now + life * RENEW_AT, now + life
+            token = Token(value, storage_url.rstrip("/"), renew_at, expires_at, self.logins)
             log.debug("login %d: token for %s, %s s of life", self.logins, storage_url, life)
-            return self._token
+            if old is not None and self.introduce is not None:
+                await self.introduce(token)
+            self._token = token
+            return token
 
     async def _exchange(self) -> tuple[str, str, float | None]:
         pause = FIRST_LOGIN_PAUSE

@@ -298,7 +298,11 @@ class Client:
         query = {"multipart-manifest": "delete"} if with_segments else {}
         try:
             answer = await self._transport.request(
-                "DELETE", wire.object_path(container, name), query=query, limit=SMALL_ANSWER
+                "DELETE",
+                wire.object_path(container, name),
+                query=query,
+                headers={"Accept": "application/json"} if with_segments else None,
+                limit=SMALL_ANSWER,
             )
             if with_segments and answer.body.strip():
                 _, _, errors = wire.parse_bulk_answer(answer.body)

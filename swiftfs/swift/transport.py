@@ -49,6 +49,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for a TCP and TLS handshake; a lost SYN must not use up a deadline."""
 STALL = 15.0
 """Seconds without a byte after which a connection is given up and the request sent again on another."""
+INTRODUCTION = 10.0
+"""Seconds to wait for the store to have looked at a renewed token."""
 KEEP_ALIVE = 20.0
 """Seconds an idle connection is kept: below the 30 to 75 s of common servers, so that we close first."""
 READ_BUFFER = 256 * 1024
@@ -145,6 +147,7 @@ class Transport:
         self._budget = retry.RetryBudget()
         self._deadline = deadline
         self._counters = Counters()
+        auth.introduce = self._introduce
 
     @property
     def counters(self) -> Counters:
@@ -210,6 +213,24 @@ class Transport:
         async with _within(self._deadline):
             await asyncio.sleep(retry.pause(fruitless, random.random()) if fruitless else 0)
             await self._take_retry()
+
+    async def _introduce(self, token: Token) -> None:
+        """Show a renewed token to the store once before all transfers come with it at the same moment.
+
+        A store asks Keystone about every token that it does not know yet: with 64 transfers under way that would be 64
+        questions at once, and on a slow Keystone the token's life is over before they are answered. The outcome does
+        not matter here.
+        """
+        limit = aiohttp.ClientTimeout(total=INTRODUCTION, sock_connect=CONNECT_TIMEOUT)
+        self._counters.requests += 1
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with self._session.head(
+                URL(token.storage_url, encoded=True),
+                headers={"X-Auth-Token": token.value},
+                allow_redirects=False,
+                timeout=limit,
+            ):
+                pass
 
     async def _take_retry(self) -> None:
         """Wait for the budget to allow one more retry; the caller's deadline bounds it."""
@@ -297,7 +318,7 @@ class _Attempts:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._number = 0
-        self._renewed = False
+        self._refused = False
         self.token: Token | None = None
         self.retry_after: float | None = None
         self.last: SwiftFSError | None = None
@@ -309,9 +330,9 @@ class _Attempts:
         self.last = error
         retry_after, self.retry_after = self.retry_after, None
         verdict = _verdict(error, self.token)
-        if verdict is Verdict.LOGIN and self.token is not None and not self._renewed:
-            # The token may have expired; once it is renewed a second refusal is meant for these credentials.
-            self._renewed = True
+        if verdict is Verdict.LOGIN and self.token is not None and not (self._refused and self._is_alive()):
+            # A token whose life was over says nothing; of the others, the second one refused is meant seriously.
+            self._refused = self._refused or self._is_alive()
             await transport._auth.refused(self.token)
             transport._counters.retries += 1
             return
@@ -321,7 +342,11 @@ class _Attempts:
         log.debug("attempt %d failed, again in %.2f s: %s", self._number, pause, error)
         await asyncio.sleep(pause)
         await transport._take_retry()
-        self._renewed = False
+        self._refused = False
+
+    def _is_alive(self) -> bool:
+        """Whether the token just refused should still have been good."""
+        return self.token is not None and not self.token.has_expired(time.monotonic())
 
 
 def _verdict(error: SwiftFSError, token: Token | None) -> Verdict:

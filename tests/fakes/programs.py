@@ -33,18 +33,12 @@ def run(*command: str | Path, environ: Mapping[str, str], stdin: str | None = No
         words[:1] = [sys.executable, "-m", "swiftfs"]
     elif words[0] in {"rclone", "swift"}:
         words[0] = str(BIN / words[0])
+    raw = None if stdin is None else os.fsencode(stdin)
     done = subprocess.run(
-        words,
-        env=dict(environ),
-        input=stdin,
-        capture_output=True,
-        timeout=TIMEOUT,
-        check=False,
-        cwd=cwd,
-        encoding="utf-8",
-        errors="surrogateescape",
+        words, env=dict(environ), input=raw, capture_output=True, timeout=TIMEOUT, check=False, cwd=cwd
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    # Not the text mode of subprocess: it would turn every carriage return into a newline.
+    return Done(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr))
 
 
 def check(*command: str | Path, environ: Mapping[str, str], cwd: Path | None = None) -> str:

@@ -48,6 +48,7 @@ def test_names_are_taken_below_the_prefix() -> None:
     """The prefix is cut off, and a name outside of it is not shown."""
     assert Path(b"", b"b") == split("a/b", "a/")
     assert Path(b"", b"") == split("a/", "a/")
+    assert Path(b"", b"") == split("a/", "a/", marker=True)
     assert Reason.OUTSIDE is split("ab", "a/")
     assert Reason.EMPTY is split("a//b", "a/")
 

@@ -191,5 +191,5 @@ class CacheMachine(RuleBasedStateMachine):
             assert len(self.reader._files) <= 2
 
 
-CacheMachine.TestCase.settings = settings(deadline=None, max_examples=600, stateful_step_count=50)
+CacheMachine.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
 test_reads_are_right_or_misses_and_the_limit_holds: Callable[[], None] = CacheMachine.TestCase

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Objects = dict[str, ModelObject]
 
-MACHINE = settings(deadline=None, max_examples=60)  # each example makes files and waits for the disk
+MACHINE = settings(deadline=None, max_examples=100)  # each example makes files and waits for the disk
 
 OBJECT = st.builds(
     ModelObject,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swiftfs.errors import Changed
@@ -56,6 +56,8 @@ pieces = st.lists(st.binary(min_size=1, max_size=5), max_size=6)
 
 
 @given(pieces, st.integers(0, 30), st.booleans())
+@example([b"a", b"b"], 1, True)
+@example([b"a"], 0, True)
 def test_bytes_that_are_not_the_size_or_not_settled_are_an_error(held: list[bytes], size: int, settled: bool) -> None:
     """However the bytes come in pieces, they are taken only when they are as many as promised and still the same."""
     body = b"".join(held)

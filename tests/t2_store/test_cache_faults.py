@@ -1,0 +1,651 @@
+"""The cache against full disks, damage, hostile directories and other users of the disk."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes.cache_disk import content_bytes, kill, stored_files
+
+from swiftfs.cache import directory, names, writer
+from swiftfs.cache.reader import ChunkRow, Reader
+from swiftfs.cache.writer import Verified, Writer
+from swiftfs.errors import ConfigError, LocalFileError
+
+CHUNK = 1 << 20
+LARGE = 3 * CHUNK + 5
+SMALL = 1000
+Write = Callable[[int, bytes, int], None]
+
+
+def key(number: int) -> str:
+    return f"{number:032x}"
+
+
+def body(number: int, length: int = SMALL) -> bytes:
+    return bytes([number % 251]) * length
+
+
+@dataclass
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_writer(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Writer]]:
+    opened: list[Writer] = []
+
+    def make(limit: int = 100 * SMALL, min_free: int = 0, path: Path | None = None) -> Writer:
+        made = Writer(path or tmp_path / "cache", limit=limit, min_free=min_free, chunk_size=CHUNK, clock=clock)
+        opened.append(made)
+        return made
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def bad() -> list[tuple[str, int]]:
+    return []
+
+
+@pytest.fixture
+def reader(tmp_path: Path, bad: list[tuple[str, int]]) -> Iterator[Reader]:
+    opened = Reader(tmp_path / "cache", chunk_size=CHUNK, on_bad=lambda key, chunk: bad.append((key, chunk)))
+    yield opened
+    opened.close()
+
+
+def fill(cache: Writer, numbers: range) -> None:
+    for number in numbers:
+        assert cache.store(key(number), SMALL, 0, body(number)) is not None
+        cache.flush()
+
+
+def in_cache(cache: Writer, numbers: range) -> list[int]:
+    return [number for number in numbers if cache.present(key(number))]
+
+
+def test_the_least_recently_used_go_first_also_after_a_restart(open_writer: Callable[..., Writer]) -> None:
+    """What was read lately stays, and a restart does not forget what that was."""
+    cache = open_writer(limit=16 * SMALL)
+    fill(cache, range(16))
+    cache.touch([key(0), key(3)])
+    cache.close()
+    cache = open_writer(limit=16 * SMALL)
+    fill(cache, range(100, 108))
+
+    assert {0, 3} <= set(in_cache(cache, range(16)))
+    assert list(range(100, 108)) == in_cache(cache, range(100, 108))
+    assert not in_cache(cache, range(1, 3))
+
+
+def test_a_lower_limit_holds_from_the_start(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Opening a cache with a smaller limit evicts down to it."""
+    cache = open_writer(limit=50 * SMALL)
+    fill(cache, range(40))
+    cache.close()
+    cache = open_writer(limit=10 * SMALL)
+
+    assert content_bytes(tmp_path / "cache") <= 10 * SMALL
+    assert cache.info().bytes + cache.info().reserved <= 10 * SMALL
+    assert len(in_cache(cache, range(40))) == 9
+
+
+def test_a_chunk_larger_than_the_cache_is_refused(
+    open_writer: Callable[..., Writer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not stored, nothing is evicted for it, and it is said once a minute."""
+    cache = open_writer(limit=10 * SMALL)
+    fill(cache, range(5))
+    results = [cache.store(key(9), 20 * SMALL, 0, body(9, 20 * SMALL)) for _ in range(3)]
+
+    assert results == [None] * 3
+    assert cache.refused == 3
+    assert list(range(5)) == in_cache(cache, range(5))
+    assert len(caplog.records) == 1
+
+
+def test_the_disk_keeps_its_share_free(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The cache shrinks when others fill the disk below what it must keep free, and then stores nothing more."""
+    cache = open_writer(limit=100 * SMALL, min_free=500 * SMALL)
+    fill(cache, range(50))
+    others = 0
+
+    def free_bytes(_: directory.CacheDirectory) -> int:
+        return 600 * SMALL - others - content_bytes(tmp_path / "cache")
+
+    monkeypatch.setattr(directory.CacheDirectory, "free_bytes", free_bytes)
+    others = 80 * SMALL
+    fill(cache, range(50, 60))
+    assert content_bytes(tmp_path / "cache") <= 20 * SMALL
+    others = 200 * SMALL
+    refused = [cache.store(key(number), SMALL, 0, body(number)) for number in range(100, 110)]
+
+    assert None in refused
+    assert free_bytes(cache._directory) >= 300 * SMALL
+
+
+def test_a_reader_keeps_the_bytes_of_an_evicted_file_and_then_gives_them_back(
+    open_writer: Callable[..., Writer], reader: Reader
+) -> None:
+    """Eviction does not disturb an open file, and once told the reader closes it, so that the disk has its bytes."""
+    cache = open_writer(limit=10 * CHUNK)
+    for chunk in range(4):
+        assert cache.store(key(1), LARGE, chunk, body(chunk, names.chunk_length(LARGE, chunk, CHUNK)))
+    cache.flush()
+    assert body(0, 10) == reader.read(key(1), LARGE, 0, 5, 15)
+    assert cache.clear() == LARGE
+
+    assert body(0, 10) == reader.read(key(1), LARGE, 0, 90, 100)
+    assert reader.read(key(1), LARGE, 1, 0, 5) is None
+    assert reader.release_evicted() == 1
+    assert reader.read(key(1), LARGE, 0, 0, 10) is None
+
+
+def test_evicted_files_are_released(open_writer: Callable[..., Writer], reader: Reader) -> None:
+    """Only files that are gone are closed."""
+    cache = open_writer(limit=20 * CHUNK)
+    for number in (1, 2):
+        assert cache.store(key(number), LARGE, 0, body(number, CHUNK))
+    cache.flush()
+    for number in (1, 2):
+        assert body(number, 5) == reader.read(key(number), LARGE, 0, 0, 5)
+    cache.drop(key(1), 0)
+
+    assert reader.release_evicted() == 1
+    assert reader.release_evicted() == 0
+    assert body(2, 5) == reader.read(key(2), LARGE, 0, 0, 5)
+
+
+def test_a_file_that_was_evicted_and_fetched_anew_is_read_anew(
+    open_writer: Callable[..., Writer], reader: Reader, bad: list[tuple[str, int]]
+) -> None:
+    """A reader that still holds the old file finds the new one's chunks, and does not take them for bad."""
+    cache = open_writer(limit=20 * CHUNK)
+    assert cache.store(key(1), LARGE, 0, body(0, CHUNK))
+    cache.flush()
+    assert body(0, 5) == reader.read(key(1), LARGE, 0, 0, 5)
+    cache.clear()
+    assert cache.store(key(1), LARGE, 1, body(1, CHUNK))
+    cache.flush()
+
+    assert body(1, 5) == reader.read(key(1), LARGE, 1, 0, 5)
+    assert reader.read(key(1), LARGE, 0, 0, 5) is None
+    assert bad == []
+
+
+def test_a_chunk_can_be_read_before_its_row_is_written(open_writer: Callable[..., Writer], reader: Reader) -> None:
+    """The writer's word is enough for the one who heard it, and for nobody else."""
+    cache = open_writer()
+    stored = cache.store(key(1), SMALL, 0, body(1))
+    assert stored is not None
+    assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+    reader.admit(key(1), 0, ChunkRow(stored.length, stored.checksum))
+
+    assert body(1) == reader.read(key(1), SMALL, 0, 0, SMALL)
+    assert stored == cache.find(key(1), 0)
+
+
+def test_what_the_writer_says_of_its_chunks(open_writer: Callable[..., Writer]) -> None:
+    """Chunks are there as soon as they are stored, whether their rows are or not."""
+    cache = open_writer(limit=20 * CHUNK)
+    assert cache.missing(key(1), LARGE) == [0, 1, 2, 3]
+    cache.store(key(1), LARGE, 1, body(1, CHUNK))
+    cache.flush()
+    cache.store(key(1), LARGE, 3, body(3, 5))
+
+    assert {1, 3} == cache.present(key(1))
+    assert cache.missing(key(1), LARGE) == [0, 2]
+    assert cache.missing(key(1), LARGE, 1, 9) == [2]
+    assert cache.find(key(1), 0) is None
+    assert cache.find(key(2), 1) is None
+    info = cache.info()
+    assert (info.bytes, info.files, info.chunks, info.limit) == (CHUNK + 5, 1, 2, 20 * CHUNK)
+
+
+@pytest.mark.parametrize("length", [0, SMALL - 1, SMALL + 1])
+def test_a_chunk_of_the_wrong_length_is_a_programming_error(open_writer: Callable[..., Writer], length: int) -> None:
+    """Half a chunk never enters the cache."""
+    with pytest.raises(ValueError, match="has 1000 bytes"):
+        open_writer().store(key(1), SMALL, 0, body(1, length))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 4), (0, SMALL + 1)])
+def test_bytes_outside_the_chunk_are_a_programming_error(reader: Reader, start: int, stop: int) -> None:
+    """A read past the end is not an empty answer."""
+    with pytest.raises(ValueError, match="has no bytes"):
+        reader.read(key(1), SMALL, 0, start, stop)
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def zero(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def vanish(file: Path) -> None:
+    file.unlink()
+
+
+def become_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def become_link(file: Path) -> None:
+    data = file.read_bytes()
+    file.unlink()
+    target = file.parents[4] / "elsewhere"
+    target.write_bytes(data)
+    file.symlink_to(target)
+
+
+def become_other(file: Path) -> None:
+    (other,) = [each for each in stored_files(file.parents[3]) if each != file]
+    shutil.copyfile(other, file)
+
+
+HARMS = [flip, cut, zero, vanish, become_directory, become_link, become_other]
+
+
+@pytest.mark.parametrize("size", [SMALL, CHUNK])
+@pytest.mark.parametrize("harm", HARMS)
+def test_damaged_bytes_are_a_miss_and_are_fetched_anew(
+    open_writer: Callable[..., Writer],
+    reader: Reader,
+    bad: list[tuple[str, int]],
+    size: int,
+    harm: Callable[[Path], None],
+    tmp_path: Path,
+) -> None:
+    """Whatever happens to a file, its chunk is reported, dropped, and can be stored again."""
+    cache = open_writer(limit=20 * CHUNK)
+    for number in (1, 2):
+        assert cache.store(key(number), size, 0, body(number, size))
+    cache.flush()
+    harm(tmp_path / "cache/v1/files/00" / key(1))
+
+    assert reader.read(key(1), size, 0, 0, 10) is None
+    assert [(key(1), 0)] == bad
+    cache.drop(*bad.pop())
+    if harm is become_directory:
+        (tmp_path / "cache/v1/files/00" / key(1)).rmdir()
+        cache.drop(key(1), 0)
+    assert reader.read(key(1), size, 0, 0, 10) is None
+    assert bad == []
+    assert cache.store(key(1), size, 0, body(1, size))
+    cache.flush()
+    assert body(1, 10) == reader.read(key(1), size, 0, 0, 10)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_verify_finds_and_drops_what_is_bad(
+    open_writer: Callable[..., Writer], harm: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Every chunk is read; the bad one goes and the good one stays."""
+    cache = open_writer()
+    fill(cache, range(1, 3))
+    harm(tmp_path / "cache/v1/files/00" / key(1))
+    steps: list[tuple[int, int]] = []
+
+    assert Verified(chunks=2, bad=1) == cache.verify(lambda done, total: steps.append((done, total)))
+    assert steps == [(2, 2)]
+    assert in_cache(cache, range(3)) == [2] or harm is become_directory
+
+
+def failing(error: int, times: int, real: Write) -> Write:
+    """A disk that fails ``times`` times, half-way through the bytes."""
+    left = [times]
+
+    def write(descriptor: int, data: bytes, offset: int) -> None:
+        if left[0]:
+            left[0] -= 1
+            real(descriptor, data[: len(data) // 2], offset)
+            raise OSError(error, os.strerror(error))
+        real(descriptor, data, offset)
+
+    return write
+
+
+def test_a_full_disk_is_met_by_evicting_once(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the disk is full although the limit is not reached, some go and the chunk is stored after all."""
+    cache = open_writer()
+    fill(cache, range(20))
+    monkeypatch.setattr(writer, "write_all", failing(errno.ENOSPC, 1, directory.write_all))
+    stored = cache.store(key(50), SMALL, 0, body(50))
+
+    assert stored is not None
+    assert not in_cache(cache, range(5))
+    assert len(in_cache(cache, range(20))) >= 12
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_failing_disk_costs_the_cache_and_is_said_once_a_minute(
+    open_writer: Callable[..., Writer],
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    clock: Clock,
+    tmp_path: Path,
+    error: int,
+) -> None:
+    """Nothing raises, no half-written byte stays, what is stored is still read, and it works again when it can."""
+    cache = open_writer()
+    fill(cache, range(20))
+    monkeypatch.setattr(writer, "write_all", failing(error, 1000, directory.write_all))
+    for number in range(50, 80):
+        assert cache.store(key(number), SMALL, 0, body(number)) is None
+        clock.now += 1
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    clock.now += 60
+    cache.store(key(99), SMALL, 0, body(99))
+    assert len(caplog.records) == 2
+    assert cache.info().bytes == content_bytes(tmp_path / "cache")
+    assert body(19) == reader.read(key(19), SMALL, 0, 0, SMALL)
+    monkeypatch.undo()
+    clock.now += 2
+    assert cache.store(key(99), SMALL, 0, body(99)) is not None
+
+
+def test_a_sick_disk_is_left_alone_for_a_moment(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a failure nothing is tried for a second, for each try may take long."""
+    cache = open_writer()
+    monkeypatch.setattr(writer, "write_all", failing(errno.EIO, 1, directory.write_all))
+
+    assert cache.store(key(1), SMALL, 0, body(1)) is None
+    assert cache.store(key(1), SMALL, 0, body(1)) is None
+    clock.now += 1
+    assert cache.store(key(1), SMALL, 0, body(1)) is not None
+    assert cache.refused == 2
+    assert len(caplog.records) == 1
+
+
+def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
+    open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reads miss, stores are refused, nothing raises; the next mount begins anew."""
+    cache = open_writer()
+    fill(cache, range(3))
+    shutil.rmtree(tmp_path / "cache")
+
+    assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+    assert cache.store(key(9), SMALL, 0, body(9)) is None
+    assert reader.release_evicted() == 0
+    assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+    cache.touch([key(1)])
+    cache.flush()
+    again = open_writer()
+    fill(again, range(3))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("place", ["v1/files/00", "v1/files", "v1/owners", "v1"])
+def test_a_link_inside_the_cache_is_not_followed(
+    open_writer: Callable[..., Writer], tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A directory of the cache that was replaced by a link makes us write nowhere else."""
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    link = tmp_path / "cache" / place
+    link.parent.mkdir(parents=True, mode=0o700)
+    link.symlink_to(target)
+    if place == "v1/files/00":
+        assert open_writer().store(key(1), SMALL, 0, body(1)) is None
+        assert len(caplog.records) == 1
+    else:
+        with pytest.raises(LocalFileError, match="cannot be used"):
+            open_writer()
+
+    assert list(target.iterdir()) == []
+
+
+def test_the_cache_is_private_whatever_the_umask(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Nobody else can read or list what is cached."""
+    before = os.umask(0)
+    try:
+        fill(open_writer(), range(3))
+    finally:
+        os.umask(before)
+    inside = [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]
+
+    assert {0o700} == {path.stat().st_mode & 0o777 for path in inside if path.is_dir()}
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in inside if path.is_file()}
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_directory_that_others_may_write_is_refused(
+    open_writer: Callable[..., Writer], tmp_path: Path, mode: int
+) -> None:
+    """Others could put bytes into it: the user is told what to do."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        open_writer()
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        Reader(tmp_path / "cache")
+
+
+def test_another_user_s_directory_is_refused(
+    open_writer: Callable[..., Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also root does not use it."""
+    (tmp_path / "cache").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ConfigError, match="belongs to user"):
+        open_writer()
+
+
+def test_a_file_in_the_cache_s_place_is_told(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """The message names the directory and the option."""
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(LocalFileError, match="--cache-dir"):
+        open_writer()
+
+
+def test_a_cache_directory_may_be_reached_through_a_link(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """A user's own link to a larger disk is fine."""
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "cache").symlink_to(tmp_path / "disk")
+    fill(open_writer(), range(2))
+
+    assert len(stored_files(tmp_path / "disk")) == 2
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(os.urandom(path.stat().st_size))
+
+
+def spoil_pages(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xaa" * (len(data) - 4096))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [spoil, spoil_pages, delete])
+def test_a_damaged_table_means_an_empty_cache(
+    open_writer: Callable[..., Writer],
+    reader: Reader,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The cache begins anew, with no file that nobody counts; a reader that had the old table follows."""
+    cache = open_writer()
+    fill(cache, range(1, 20))
+    assert body(1) == reader.read(key(1), SMALL, 0, 0, SMALL)
+    cache.close()
+    table = sqlite3.connect(tmp_path / "cache/v1/chunks.db")
+    table.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the reader keeps the log, which would mend what is harmed
+    table.close()
+    harm(tmp_path / "cache/v1/chunks.db")
+    cache = open_writer()
+
+    assert (cache.info().bytes, content_bytes(tmp_path / "cache")) == (0, 0)
+    assert (harm is delete) == (caplog.records == [])
+    assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+    fill(cache, range(30, 32))
+    reader.release_evicted()
+    reader._table_retry = 0.0
+    assert body(30) == reader.read(key(30), SMALL, 0, 0, SMALL)
+
+
+def test_a_table_damaged_while_another_mount_uses_it_is_told(
+    open_writer: Callable[..., Writer], tmp_path: Path
+) -> None:
+    """It cannot be begun anew under the other's feet."""
+    first = open_writer()
+    fill(first, range(3))
+    kill_table(tmp_path / "cache/v1/chunks.db")
+    with pytest.raises(LocalFileError):
+        open_writer()
+
+
+def kill_table(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    path.write_bytes(b"not a table, " * 1000)
+
+
+def test_a_reader_can_come_before_the_writer(open_writer: Callable[..., Writer], reader: Reader) -> None:
+    """A file system process may start before its fetch process has made the cache."""
+    assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+    cache = open_writer()
+    fill(cache, range(3))
+    reader._table_retry = 0.0
+
+    assert body(1) == reader.read(key(1), SMALL, 0, 0, SMALL)
+
+
+def test_a_reader_out_of_descriptors_gives_up_its_own(
+    open_writer: Callable[..., Writer], reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no descriptor left the files kept open are closed, and the read succeeds."""
+    cache = open_writer(limit=20 * CHUNK)
+    for number in (1, 2):
+        assert cache.store(key(number), CHUNK, 0, body(number, CHUNK))
+    cache.flush()
+    assert body(1, 5) == reader.read(key(1), CHUNK, 0, 0, 5)
+    real = directory.CacheDirectory.open_to_read
+
+    def scarce(self: directory.CacheDirectory, name: str, extent: int) -> int:
+        if reader._files:
+            raise OSError(errno.EMFILE, "too many open files")
+        return real(self, name, extent)
+
+    monkeypatch.setattr(directory.CacheDirectory, "open_to_read", scarce)
+
+    assert body(2, 5) == reader.read(key(2), CHUNK, 0, 0, 5)
+
+
+def test_after_a_crash_nothing_uncounted_stays(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Files whose rows were never written go at the next start, and what the dead had reserved is free again."""
+    cache = Writer(tmp_path / "cache", limit=1000 * SMALL, chunk_size=CHUNK)
+    fill(cache, range(10))
+    for number in range(10, 15):
+        cache.store(key(number), SMALL, 0, body(number))
+    kill(cache)
+    assert content_bytes(tmp_path / "cache") == 15 * SMALL
+    cache = open_writer()
+
+    assert 10 * SMALL == content_bytes(tmp_path / "cache") == cache.info().bytes
+    assert list(range(10)) == in_cache(cache, range(20))
+    assert len(list((tmp_path / "cache/v1/owners").iterdir())) == 1
+
+
+def test_a_crash_beside_a_living_writer_costs_the_budget_nothing(
+    open_writer: Callable[..., Writer], tmp_path: Path
+) -> None:
+    """Half-written files and reservations of many dead writers are taken back while another goes on."""
+    living = open_writer(limit=32 * SMALL)
+    fill(living, range(4))
+    for round_ in range(40):
+        dead = Writer(tmp_path / "cache", limit=32 * SMALL, chunk_size=CHUNK)
+        dead.store(key(100 + round_), SMALL, 0, body(round_))
+        kill(dead)
+    fill(living, range(200, 225))
+
+    assert list(range(200, 225)) == in_cache(living, range(200, 225))
+    assert content_bytes(tmp_path / "cache") <= living.info().bytes + living.info().reserved <= 32 * SMALL
+    assert not in_cache(living, range(100, 140))
+    living.close()
+    counted = open_writer(limit=32 * SMALL).info().bytes
+    assert counted == content_bytes(tmp_path / "cache")
+
+
+def test_a_dead_writer_s_half_of_a_shared_file_does_not_stay_uncounted(
+    open_writer: Callable[..., Writer], tmp_path: Path
+) -> None:
+    """A chunk without a row inside a file that has other rows goes with the whole file."""
+    living = open_writer(limit=20 * CHUNK)
+    assert living.store(key(1), LARGE, 0, body(0, CHUNK))
+    living.flush()
+    dead = Writer(tmp_path / "cache", limit=20 * CHUNK, chunk_size=CHUNK)
+    assert dead.store(key(1), LARGE, 1, body(1, CHUNK))
+    kill(dead)
+    other = open_writer(limit=20 * CHUNK)
+
+    assert other.info().bytes == content_bytes(tmp_path / "cache") == 0
+
+
+def test_two_writers_of_the_same_chunk_count_it_once(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Two mounts that fetch the same bytes at once store one file."""
+    first, second = open_writer(), open_writer()
+    assert first.store(key(1), SMALL, 0, body(1)) == second.store(key(1), SMALL, 0, body(1)) is not None
+    first.flush()
+    second.flush()
+    first.close()
+    second.close()
+    info = open_writer().info()
+
+    assert (info.bytes, info.files, info.chunks) == (SMALL, 1, 1)
+    assert content_bytes(tmp_path / "cache") == SMALL
+
+
+def test_a_closed_cache_has_nothing_reserved_and_is_clean(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """A mount that ends well leaves no mark, and the next one need not sweep."""
+    cache = open_writer()
+    fill(cache, range(3))
+    cache.close()
+    stray = tmp_path / "cache/v1/files/00" / key(77)
+    stray.write_bytes(b"x")
+
+    assert list((tmp_path / "cache/v1/owners").iterdir()) == []
+    open_writer(limit=0)
+    assert stray.exists()
