@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +30,8 @@ BIN = Path(sys.executable).parent
 SIDE = 8
 """Pixels a side that the classifier sees: the digits' own size."""
 IMAGE = "localhost/swiftfs-demo-busybox"
-CONTAINER_TIMEOUT = 300
+PATIENCE = 15.0
+"""Seconds that a process gets to end by itself."""
 
 console = Console(highlight=False)
 
@@ -80,12 +82,16 @@ def digests(top: Path) -> tuple[dict[str, str], int]:
     return found, size
 
 
+def mount_status(mountpoint: Path) -> dict[str, Any]:
+    """What the mount says of itself."""
+    command = [str(BIN / "swiftfs"), "status", "--json", str(mountpoint)]
+    status: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return status
+
+
 def store_requests(mountpoint: Path) -> int:
     """Requests that the mount has sent to the store so far."""
-    out = subprocess.run(
-        [str(BIN / "swiftfs"), "status", "--json", str(mountpoint)], check=True, capture_output=True, text=True
-    )
-    return int(json.loads(out.stdout)["fetch"]["requests"])
+    return int(mount_status(mountpoint)["fetch"]["requests"])
 
 
 def walk_and_compare(mountpoint: Path, expected: dict[str, str], what: str) -> Row:
@@ -171,10 +177,22 @@ def mounted(source: str, mountpoint: Path, cache: Path) -> Iterator[None]:
     mountpoint.mkdir(parents=True, exist_ok=True)
     others = ["--allow-other"] if may_allow_other() else []
     run("swiftfs", "mount", source, mountpoint, *others, "--daemon", "--cache-dir", cache)
+    status = mount_status(mountpoint)
     try:
         yield
     finally:
         run("fusermount3", "-u", mountpoint)
+        for pid in (status["pid"], status["fetch_pid"]):
+            wait_for_end(pid)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process of ours has ended, which it does by itself."""
+    limit = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}/exe").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    if Path(f"/proc/{pid}/exe").exists():
+        raise DemoError(f"process {pid} of the mount is still running")
 
 
 def may_allow_other() -> bool:

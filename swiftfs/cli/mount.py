@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,12 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
         session.serve(settings, lambda: log.info("%s is ready", settings.mountpoint))
         return
     log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
-    pid = daemonize.in_background(
-        lambda ready: session.serve(settings, ready), log_file=log_file, patience=START_PATIENCE
-    )
+
+    def serve(ready: Callable[[], None]) -> None:
+        _log_as_daemon()
+        session.serve(settings, ready)
+
+    pid = daemonize.in_background(serve, log_file=log_file, patience=START_PATIENCE)
     log.info("mounted by process %d, which logs to %s", pid, log_file)
 
 
@@ -208,6 +212,15 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
 def _seconds(value: float | None) -> float:
     """A duration where 'off' means as long as can be said: a year."""
     return 365 * 86_400.0 if value is None else value
+
+
+def _log_as_daemon() -> None:
+    """Log with times, and at least what a later reader wants to know: nobody sees it while it happens."""
+    level = min(logging.getLogger("swiftfs").getEffectiveLevel(), logging.INFO)
+    logging.getLogger("swiftfs").setLevel(level)
+    os.environ["SWIFTFS_LOG"] = logging.getLevelName(level)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
 
 def _log_file(mountpoint: Path) -> Path:

@@ -50,10 +50,8 @@ SPARE_CONNECTIONS = 4
 
 def main(descriptor: int) -> int:
     """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
-    logging.basicConfig(
-        level=os.environ.get("SWIFTFS_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s fetch %(name)s: %(message)s",
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
     # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -48,7 +48,9 @@ _STAGE_ROOT = "INSERT INTO staging.dirs(id, parent, name, depth, ino) VALUES (?,
 
 
 class Index:
-    """An index opened for writing. Use it from one thread; ``close`` it."""
+    """An index opened for writing. Calls, its builder's too, must not overlap, but may come from different threads: an
+    event loop gives ``add`` (10 microseconds an entry) and ``finish`` to a worker thread. ``close`` it.
+    """
 
     def __init__(self, path: pathlib.Path, source: Source) -> None:
         """Opens the index of ``source`` at ``path`` and makes it anew when it is absent, damaged or not that.

@@ -197,8 +197,7 @@ class Reader:
                     break
                 yield _entry(row)
             else:
-                if len(rows) == at_once:
-                    stack.append((parent, rows[-1][2]))
+                pass
 
     def _ancestors(self, row: _Row) -> list[tuple[int, bytes]]:
         """Where to go on in each directory above that of ``row``, outermost first; for a directory, above itself."""

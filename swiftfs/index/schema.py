@@ -170,7 +170,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 def _open_sound(path: Path, source: Source, *, first_ino: int) -> sqlite3.Connection | None:
     """The index, or None when what is there must be discarded."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=OPEN_WAIT, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=OPEN_WAIT, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # WAL with NORMAL survives a power cut, less its last commits

@@ -649,3 +649,39 @@ def test_a_closed_cache_has_nothing_reserved_and_is_clean(open_writer: Callable[
     assert list((tmp_path / "cache/v1/owners").iterdir()) == []
     open_writer(limit=0)
     assert stray.exists()
+
+
+def test_a_living_writer_takes_back_what_the_dead_reserved(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Nobody has to open the cache for that: the one that lacks room looks for the dead itself."""
+    living = open_writer(limit=32 * SMALL)
+    others = [Writer(tmp_path / "cache", limit=32 * SMALL, chunk_size=CHUNK) for _ in range(10)]
+    for other in others:
+        kill(other)
+    stored = living.store(key(1), 20 * SMALL, 0, body(1, 20 * SMALL))
+
+    assert stored is not None
+    assert living.info().reserved <= 12 * SMALL
+
+
+def test_what_another_stored_first_is_not_paid_for_twice(open_writer: Callable[..., Writer]) -> None:
+    """A writer that comes second with every chunk goes on with what it had reserved."""
+    first, second = open_writer(limit=160 * SMALL), open_writer(limit=160 * SMALL)
+    for number in range(100):
+        for each in (first, second):
+            assert each.store(key(number), SMALL, 0, body(number)) is not None
+            each.flush()
+
+    assert (second.info().bytes, second.info().files) == (100 * SMALL, 100)
+    assert second.info().reserved <= 2 * 10 * SMALL
+
+
+def test_reservations_without_an_owner_end_with_the_next_one_alone(
+    open_writer: Callable[..., Writer], tmp_path: Path
+) -> None:
+    """After a power cut, which may lose a writer's mark, its reservation ends all the same."""
+    for _ in range(5):
+        dead = Writer(tmp_path / "cache", limit=32 * SMALL, chunk_size=CHUNK)
+        kill(dead)
+        shutil.rmtree(tmp_path / "cache/v1/owners")
+
+    assert open_writer(limit=32 * SMALL).info().reserved <= 2 * SMALL

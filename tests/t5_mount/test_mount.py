@@ -283,6 +283,7 @@ def test_a_dead_mount_is_replaced_on_request(dataset: Dataset) -> None:
     mountpoint.mkdir()
     options = ["--daemon", "--cache-dir", str(dataset.work / "cache-dead")]
     check("swiftfs", "mount", dataset.source, mountpoint, *options, environ=dataset.environ)
+    dataset.stack.callback(subprocess.run, ["fusermount3", "-uzq", mountpoint], check=False)
     os.kill(dataset.status(mountpoint)["pid"], signal.SIGKILL)
 
     until(lambda: probe(mountpoint) == errno.ENOTCONN)

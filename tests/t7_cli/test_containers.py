@@ -1,0 +1,120 @@
+"""Making and removing, beside what rclone leaves behind: containers stay or go as it has them, no segment is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.programs import check, run, write_tree
+
+from swiftfs.localcloud import Cloud
+from swiftfs.localcloud.access_log import offset, requests
+
+pytestmark = pytest.mark.cloud
+
+NAMES = ["a/one", "a/sub/two", "b/ü #?%25.txt", "top"]
+
+
+@pytest.fixture
+def container(here: Path, local_environ: dict[str, str]) -> Iterator[str]:
+    """A container with NAMES in it; whatever is left of it and of its segments goes at the end."""
+    name = f"remove-{secrets.token_hex(4)}"
+    write_tree(here / "tree", {each: each.encode() for each in NAMES})
+    check("rclone", "copy", here / "tree", f"local:{name}", environ=local_environ)
+    yield f"local:{name}"
+    for left in (name, f"{name}_segments"):
+        run("rclone", "purge", f"local:{left}", environ=local_environ)
+
+
+def names(path: str, environ: dict[str, str]) -> list[str] | None:
+    """What rclone finds below ``path``; None when there is no such container."""
+    done = run("rclone", "lsf", "-R", "--files-only", path, environ=environ)
+    return sorted(done.out.splitlines()) if done.code == 0 else None
+
+
+def test_mkdir_makes_a_container_once_and_again(container: str, local_environ: dict[str, str]) -> None:
+    """A second mkdir is no error and changes nothing."""
+    check("swiftfs", "mkdir", f"{container}-new", environ=local_environ)
+    check("swiftfs", "mkdir", f"{container}-new", environ=local_environ)
+    assert names(f"{container}-new", local_environ) == []
+    check("swiftfs", "mkdir", container, environ=local_environ)
+    assert sorted(NAMES) == names(container, local_environ)
+    check("swiftfs", "rmdir", f"{container}-new", environ=local_environ)
+    assert names(f"{container}-new", local_environ) is None
+
+
+@pytest.mark.parametrize("options", [[], ["--rmdirs"]], ids=["plain", "rmdirs"])
+def test_delete_empties_a_container_and_leaves_it(
+    container: str, options: list[str], local_environ: dict[str, str], cloud: Cloud
+) -> None:
+    """With --rmdirs too, as rclone's; one bulk request deletes what rclone needs two requests an object for."""
+    start = offset(cloud.proxy_log)
+    check("swiftfs", "delete", container, *options, environ=local_environ)
+    sent = [line.method for line in requests(cloud, start) if line.method not in {"GET", "HEAD"}]
+    assert [method for method in sent if method == "POST"] == ["POST"]
+    assert names(container, local_environ) == []
+
+
+@pytest.mark.parametrize(
+    ("below", "left"),
+    [
+        ("/a", ["b/ü #?%25.txt", "top"]),
+        ("/a/one", ["a/sub/two", "b/ü #?%25.txt", "top"]),
+        ("/b", ["a/one", "a/sub/two", "top"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["delete", "purge"])
+def test_a_directory_or_an_object_alone_is_removed(
+    container: str, command: str, below: str, left: list[str], local_environ: dict[str, str]
+) -> None:
+    """What only begins with the same letters stays."""
+    check("swiftfs", command, container + below, environ=local_environ)
+    assert left == names(container, local_environ)
+
+
+def test_purge_removes_the_container(container: str, local_environ: dict[str, str]) -> None:
+    """With all that is in it."""
+    check("swiftfs", "purge", container, environ=local_environ)
+    assert names(container, local_environ) is None
+
+
+@pytest.mark.parametrize("command", ["delete", "purge"])
+def test_a_dry_run_names_everything_and_removes_nothing(
+    container: str, command: str, local_environ: dict[str, str], cloud: Cloud
+) -> None:
+    """The store sees reading requests only."""
+    start = offset(cloud.proxy_log)
+    shown = check("swiftfs", command, container, "--dry-run", environ=local_environ)
+    assert {"GET"} == {line.method for line in requests(cloud, start)} - {"HEAD"}
+    assert [f"would delete {name}" for name in sorted(NAMES)] == shown.splitlines()
+    assert sorted(NAMES) == names(container, local_environ)
+
+
+def test_large_objects_take_their_segments_along(
+    container: str, cloud: Cloud, here: Path, local_environ: dict[str, str]
+) -> None:
+    """A DLO of rclone's and an SLO of swiftclient's leave nothing behind that nobody would ever find."""
+    (here / "big").mkdir()
+    (here / "big" / "one").write_bytes(random.Random(3).randbytes(250_000))
+    dlo = ("rclone", "copy", "--swift-chunk-size", "90k", here / "big", f"{container}/dlo")
+    check(*dlo, environ=local_environ)
+    openrc = {
+        **os.environ,
+        "OS_AUTH_TYPE": "v3applicationcredential",
+        "OS_AUTH_URL": cloud.auth_url,
+        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
+        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
+        "ST_AUTH_VERSION": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
+    name = container.partition(":")[2]
+    slo = ("swift", "upload", "--use-slo", "-S", "90000", "--segment-container", f"{name}_segments", name, "big/one")
+    check(*slo, environ=openrc, cwd=here)
+    assert len(names(f"{container}_segments", local_environ) or []) == 6
+    check("swiftfs", "delete", container, environ=local_environ)
+    assert names(container, local_environ) == []
+    assert names(f"{container}_segments", local_environ) == []
