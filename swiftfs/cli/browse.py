@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from swiftfs.swift.client import Client
 
 SECONDS = "%Y-%m-%d %H:%M:%S"
-NO_TIME = "2000-01-01 00:00:00"
-"""What rclone prints for a directory, which has no time of its own."""
 
 
 def with_client(remote_path: str, job: Callable[[Client, RemotePath], Awaitable[None]]) -> None:
@@ -62,14 +60,14 @@ def lsd(remote_path: str, recursive: bool) -> None:
     """
 
     async def job(client: Client, path: RemotePath) -> None:
-        from swiftfs.swift.browse import local_time
+        from swiftfs.swift.browse import NO_TIME, local_time
 
         if path.container:
             await _show_directories(client, path, "", recursive)
             return
         containers = await client.containers()
         for found in containers:
-            moment = local_time(found.last_modified, SECONDS) if found.last_modified else NO_TIME
+            moment = local_time(found.last_modified or NO_TIME, SECONDS)
             click.echo(f"{found.size:12d} {moment} {found.count:9d} {found.name}")
         if recursive:
             for found in containers:
@@ -80,14 +78,15 @@ def lsd(remote_path: str, recursive: bool) -> None:
 
 async def _show_directories(client: Client, path: RemotePath, top: str, recursive: bool) -> None:
     """The directories in ``path``, then those in them and so on; ``top`` goes before each name."""
-    from swiftfs.swift.browse import directories
+    from swiftfs.swift.browse import NO_TIME, directories, local_time
 
+    no_time = local_time(NO_TIME, SECONDS)
     waiting = deque([""])
     while waiting:
         inside = waiting.popleft()
         prefix = "/".join(part for part in (path.prefix, inside.removesuffix("/")) if part)
         async for name in directories(client, path.container, prefix):
-            click.echo(f"{0:12d} {NO_TIME} {-1:9d} {top}{inside}{name}")
+            click.echo(f"{0:12d} {no_time} {-1:9d} {top}{inside}{name}")
             if recursive and name:
                 waiting.append(f"{inside}{name}/")
 

@@ -197,7 +197,8 @@ class Reader:
                     break
                 yield _entry(row)
             else:
-                pass
+                if len(rows) == at_once:
+                    stack.append((parent, rows[-1][2]))
 
     def _ancestors(self, row: _Row) -> list[tuple[int, bytes]]:
         """Where to go on in each directory above that of ``row``, outermost first; for a directory, above itself."""

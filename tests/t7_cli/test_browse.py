@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def place(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         check("rclone", "purge", f"local:{name}", environ=environ)
 
 
-@pytest.mark.parametrize("below", ["", "/", "/a", "/a/", "/top.txt", "/large"])
+@pytest.mark.parametrize("below", ["/", "/a", "/top.txt"])
 @pytest.mark.parametrize("command", ["ls", "lsl"])
 def test_ls_and_lsl_are_rclones(place: Place, command: str, below: str) -> None:
     """Sizes, times to the nanosecond in local time and names, large objects among them; rclone's order is no order."""
@@ -100,7 +101,7 @@ def test_lsl_with_server_times_costs_no_head_of_plain_files(place: Place, cloud:
 
 
 @pytest.mark.parametrize("words", [["lsd"], ["lsd", "-R"]], ids=" ".join)
-@pytest.mark.parametrize("below", ["", "/a", "/a/sub"])
+@pytest.mark.parametrize("below", ["", "/a"])
 def test_lsd_of_directories_is_rclones(place: Place, words: list[str], below: str) -> None:
     """Directories in a directory, and with -R all below it."""
     theirs = place.theirs(*words, place.path + below).splitlines()
@@ -144,28 +145,35 @@ def test_counts_are_shown_in_rclones_units(count: int, text: str) -> None:
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows without what rclone makes up: sizes and times of directories."""
+    """The rows without what rclone makes up (sizes and times of directories), times and content types parsed."""
     kept = []
     for row in rows:
-        row = dict(row)
         if row["IsDir"]:
             row = {key: row[key] for key in row if key not in {"Size", "ModTime"}}
-        elif row.get("ModTime"):
-            moment, _, fraction = row["ModTime"].partition(".")
-            digits = fraction.rstrip("Z+-:0123456789") or fraction.split("-")[0].split("+")[0].rstrip("Z")
-            row["ModTime"] = (moment, digits.ljust(9, "0"))
+        elif row["ModTime"]:
+            match = re.fullmatch(r"(\S{19})(?:\.(\d+))?(Z|[-+]\d\d:\d\d)", row["ModTime"])
+            assert match is not None, row
+            row = row | {"ModTime": (match[1], (match[2] or "").ljust(9, "0"), match[3])}
+        if "MimeType" in row:
+            # Swift's listings leave out the blank that its HEAD shows.
+            row = row | {"MimeType": row["MimeType"].replace("; ", ";")}
         kept.append(row)
     return sorted(kept, key=lambda row: str(row["Path"]))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [[], ["-R"], ["-R", "--hash"], ["--no-modtime", "--no-mimetype"], ["-R", "--files-only"], ["-R", "--dirs-only"],
-     ["--hash", "--no-modtime", "-R"]],
-    ids=" ".join,
-)  # fmt: skip
-@pytest.mark.parametrize("below", ["", "/a", "/top.txt"])
-def test_lsjson_is_rclones(place: Place, options: list[str], below: str) -> None:
+LSJSON = [
+    ("", []),
+    ("", ["-R", "--hash"]),
+    ("", ["--no-modtime", "--no-mimetype"]),
+    ("", ["-R", "--files-only"]),
+    ("", ["-R", "--dirs-only"]),
+    ("/a", ["-R"]),
+    ("/top.txt", ["--hash", "--no-modtime"]),
+]
+
+
+@pytest.mark.parametrize(("below", "options"), LSJSON, ids=lambda value: "".join(value))
+def test_lsjson_is_rclones(place: Place, below: str, options: list[str]) -> None:
     """The same items with the same keys in the same order and the same values."""
     theirs = json.loads(place.theirs("lsjson", *options, place.path + below))
     ours = json.loads(place.ours("lsjson", *options, place.path + below))
@@ -197,14 +205,21 @@ def test_lsjson_stat_shows_one_thing(place: Place) -> None:
     assert run("swiftfs", *stat, f"{place.path}/nope", environ=place.environ).code == 3
 
 
-@pytest.mark.parametrize(
-    "options",
-    [[], ["--head", "2"], ["--tail", "2"], ["--offset", "2", "--count", "3"], ["--offset", "-3"],
-     ["--offset", "-3", "--count", "1"], ["--head", "100"], ["--tail", "100"]],
-    ids=" ".join,
-)  # fmt: skip
-@pytest.mark.parametrize("below", ["/top.txt", "/empty", "/large/slo.bin"])
-def test_cat_is_rclones(place: Place, options: list[str], below: str) -> None:
+CAT = [
+    ("/top.txt", []),
+    ("/top.txt", ["--head", "2"]),
+    ("/top.txt", ["--tail", "2"]),
+    ("/top.txt", ["--offset", "2", "--count", "3"]),
+    ("/top.txt", ["--offset", "-3", "--count", "1"]),
+    ("/top.txt", ["--tail", "100"]),
+    ("/empty", ["--head", "2"]),
+    ("/large/slo.bin", []),
+    ("/large/dlo.bin", ["--offset", "89999", "--count", "90002"]),
+]
+
+
+@pytest.mark.parametrize(("below", "options"), CAT, ids=lambda value: "".join(value))
+def test_cat_is_rclones(place: Place, below: str, options: list[str]) -> None:
     """All of an object, its head, its tail, a piece of it."""
     assert place.theirs("cat", *options, place.path + below) == place.ours("cat", *options, place.path + below)
 
@@ -261,7 +276,6 @@ CREDENTIALS = [
     ("application_credential_secret", "canary-77aa", 1, "refuses the credentials"),
     ("application_credential_id", "0" * 32, 1, "refuses the credentials"),
     ("region", "nowhere", 1, "known regions: "),
-    ("endpoint_type", "admin", 1, "known endpoint types: "),
     ("auth", "http://127.0.0.1:1/v3", 5, "cannot reach Keystone at http://127.0.0.1:1/v3"),
     ("storage_url", "http://127.0.0.1:1/v1/AUTH_x", 5, "cannot connect to the store at 127.0.0.1:1"),
     ("auth_version", "2", 1, "only Keystone v3"),

@@ -61,11 +61,7 @@ def test_delete_empties_a_container_and_leaves_it(
 
 @pytest.mark.parametrize(
     ("below", "left"),
-    [
-        ("/a", ["b/ü #?%25.txt", "top"]),
-        ("/a/one", ["a/sub/two", "b/ü #?%25.txt", "top"]),
-        ("/b", ["a/one", "a/sub/two", "top"]),
-    ],
+    [("/a", ["b/ü #?%25.txt", "top"]), ("/a/one", ["a/sub/two", "b/ü #?%25.txt", "top"])],
 )
 @pytest.mark.parametrize("command", ["delete", "purge"])
 def test_a_directory_or_an_object_alone_is_removed(

@@ -1,0 +1,170 @@
+"""The side that asks: readers share fetches, and a fetch process may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from swiftfs.errors import Changed, ContainerNotFound, DeadlineExceeded, SwiftFSError, Unavailable
+from swiftfs.fetch.client import FetchClient
+from swiftfs.fetch.protocol import DEMAND, Have, Hello, Refreshed, Touch, Want
+
+FAKE = Path(__file__).parent.parent / "fakes" / "fetch_process.py"
+HELLO = Hello("local", "c", "", "/i", "/c", 1, 0, 4096, 8, 10.0, None, 1)
+
+
+def want(ino: int) -> Want:
+    return Want(ino, f"f{ino}", 10, "0" * 32, 0, 0, 0, 1, DEMAND)
+
+
+def is_there(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
+@dataclass
+class Asked:
+    """A running client and what it was told."""
+
+    client: FetchClient
+    haves: list[Have] = field(default_factory=list)
+    refreshed: list[Refreshed] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def running(mode: str, deadline: float = 10.0) -> AsyncIterator[Asked]:
+    """A client whose fetch process is the fake in ``mode``; ends it, and checks that the process is gone."""
+    asked: Asked
+
+    def start(sock: socket.socket) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(FAKE), str(sock.fileno()), mode]
+        process = subprocess.Popen(command, pass_fds=[sock.fileno()])
+        asked.started.append(process.pid)
+        return process
+
+    hello = Hello(*(getattr(HELLO, name) if name != "deadline" else deadline for name in HELLO.__struct_fields__))
+    client = FetchClient(
+        hello,
+        on_have=lambda have: asked.haves.append(have),
+        on_refreshed=lambda refreshed: asked.refreshed.append(refreshed),
+        start=start,
+    )
+    asked = Asked(client)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(asked.client.run)
+        yield asked
+        nursery.cancel_scope.cancel()
+    assert [pid for pid in asked.started if is_there(pid)] == []
+
+
+@pytest.mark.trio
+async def test_readers_of_one_chunk_share_one_answer() -> None:
+    """Ten readers of the same chunk get the same answer to one want."""
+    async with running("ok") as asked:
+        results: list[Have] = []
+
+        async def read() -> None:
+            results.append(await asked.client.chunk(want(1)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(read)
+
+        assert len(results) == 10
+        assert len(asked.haves) == 1
+
+
+@pytest.mark.trio
+async def test_a_failure_reaches_every_reader_and_is_forgotten() -> None:
+    """An error ends the reads that waited, and the next read asks anew."""
+    async with running("fail") as asked:
+        for _ in range(2):
+            with pytest.raises(Changed, match="another version"):
+                await asked.client.chunk(want(1))
+
+
+@pytest.mark.trio
+async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
+    """A cancelled reader, and one whose deadline ends, are no longer waited for."""
+    async with running("silent", deadline=0.3) as asked:
+        with trio.move_on_after(0.05) as scope:
+            await asked.client.chunk(want(1))
+        assert scope.cancelled_caught
+        with pytest.raises(DeadlineExceeded):
+            await asked.client.chunk(want(2))
+        with pytest.raises(Unavailable):
+            await asked.client.status()
+
+        assert asked.client._pending == {}
+
+
+@pytest.mark.trio
+async def test_a_process_that_dies_under_a_read_is_replaced(tmp_path: Path) -> None:
+    """The read that killed it is asked again of the next process, and its reader only waits a little longer."""
+    async with running(f"once:{tmp_path / 'died'}") as asked:
+        have = await asked.client.chunk(want(1))
+
+        assert have.length == asked.started[1]
+        assert asked.client.restarts == 1
+        assert asked.refreshed == [Refreshed(0, 0, 0, 1)]
+
+
+@pytest.mark.trio
+async def test_a_killed_process_is_replaced() -> None:
+    """kill -9 costs a restart, not an error."""
+    async with running("ok") as asked:
+        os.kill(asked.started[0], signal.SIGKILL)
+        with trio.fail_after(10):
+            # Sent to the dead process or to the next one: either way it is the next one that answers.
+            have = await asked.client.chunk(want(5))
+
+        assert have.length == asked.started[1]
+        assert asked.client.restarts == 1
+
+
+@pytest.mark.trio
+async def test_a_process_that_cannot_start_says_why() -> None:
+    """The reason of a first start that failed is raised as the error it was."""
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running("refuse"):
+            pass
+    assert caught.group_contains(ContainerNotFound, match="container 'c' not found")
+
+
+@pytest.mark.parametrize("mode", ["mute", "garbage"])
+@pytest.mark.trio
+async def test_a_process_that_ends_or_babbles_before_it_is_ready_is_an_error(mode: str) -> None:
+    """Without a reason of its own a start that failed is still an error, not a wait."""
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(mode):
+            pass
+    assert caught.group_contains(SwiftFSError)
+
+
+@pytest.mark.trio
+async def test_questions_are_answered() -> None:
+    """A refresh and a status come back to whoever asked."""
+    async with running("ok") as asked:
+        assert await asked.client.refresh() == Refreshed(1, 2, 3, 4)
+        assert (await asked.client.status()).requests == 0
+
+
+@pytest.mark.trio
+async def test_messages_that_nobody_waits_for_never_block() -> None:
+    """However much is asked for ahead, the asker goes on at once and memory stays bounded."""
+    async with running("ok") as asked:
+        for _ in range(2000):
+            asked.client.ask(Touch(["k" * 32] * 100))
+
+        assert len(asked.client._unsent) < 8 * 1024 * 1024
+        assert (await asked.client.chunk(want(1))).ino == 1
