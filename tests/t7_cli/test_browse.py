@@ -277,7 +277,6 @@ CREDENTIALS = [
     ("application_credential_id", "0" * 32, 1, "refuses the credentials"),
     ("region", "nowhere", 1, "known regions: "),
     ("auth", "http://127.0.0.1:1/v3", 5, "cannot reach Keystone at http://127.0.0.1:1/v3"),
-    ("storage_url", "http://127.0.0.1:1/v1/AUTH_x", 5, "cannot connect to the store at 127.0.0.1:1"),
     ("auth_version", "2", 1, "only Keystone v3"),
     ("type", "s3", 1, "type 's3'"),
 ]
