@@ -365,7 +365,6 @@ def _in_words(answer: dict[str, Any]) -> str:
     looked = reads["hits"] + reads["misses"]
     share = f"{100 * reads['hits'] / looked:.1f} %" if looked else "none yet"
     rows = [
-        (answer["remote"], f"on {answer['mountpoint']}, process {answer['pid']}, up {answer['uptime']:,.0f} s"),
         ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"),
         ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
                   f"{fetch['logins']:,} logins"),
@@ -378,4 +377,5 @@ def _in_words(answer: dict[str, Any]) -> str:
     ]  # fmt: skip
     if fetch["hidden"]:
         rows.append(("not shown", f"{fetch['hidden']:,} objects whose names no file can have"))
-    return "\n".join(f"{name:<16}{text}" for name, text in rows)
+    title = f"{answer['remote']} on {answer['mountpoint']}, process {answer['pid']}, up {answer['uptime']:,.0f} s"
+    return "\n".join([title, *(f"{name:<16}{text}" for name, text in rows)])

@@ -14,7 +14,7 @@ from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, printable
 from swiftfs.model import Kind, ObjectInfo
 
 if TYPE_CHECKING:
-    from swiftfs.swift.client import Client
+    from swiftfs.swift.client import BulkDeleted, Client
 
 HEADS_AT_ONCE = 32
 """HEAD requests at once, as many as connections of a client."""
@@ -44,14 +44,18 @@ async def delete_objects(
         return len(names)
     segments = await _delete_large(client, container, suspects)
     gone = {name for name, _ in segments}
-    outcome = await client.bulk_delete(container, [name for name in names if name not in gone])
+    _all_gone(container, await client.bulk_delete(container, [name for name in names if name not in gone]))
+    return len(names)
+
+
+def _all_gone(container: str, outcome: BulkDeleted) -> None:
+    """Raises Incomplete when a bulk delete has left something."""
     if outcome.errors:
         path, status = outcome.errors[0]
         raise Incomplete(
             f"{len(outcome.errors)} objects could not be deleted, the first: {printable(unquote(path))}: {status}",
             container=container,
         )
-    return len(names)
 
 
 async def _delete_large(client: Client, container: str, names: list[str]) -> list[tuple[str, Kind]]:
@@ -85,4 +89,4 @@ async def _delete_dynamic(client: Client, container: str, info: ObjectInfo) -> N
         return  # a manifest without a prefix would name all of a container
     names = [entry.name async for page in client.list_objects(home, prefix=prefix) for entry in page]
     if names:
-        await client.bulk_delete(home, names)
+        _all_gone(home, await client.bulk_delete(home, names))
