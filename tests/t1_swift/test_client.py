@@ -1,10 +1,11 @@
-"""The client against a real Swift and Keystone."""
+"""The client against a real Swift and Keystone, and the fake of it that other tests use against the same promises."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -150,9 +151,11 @@ async def test_a_bulk_delete_counts_what_it_did(client: Client, container: str) 
     assert await listed(client, container) == []
 
 
-async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Remote, container: str) -> None:
+async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Remote) -> None:
     """When the token is revoked under 40 requests, one login follows and every request succeeds."""
+    container = f"client-{secrets.token_hex(4)}"
     async with open_client(remote) as client:
+        await client.create_container(container)
         for number in range(40):
             await client.put(container, f"{number}", b"x", md5=md5(b"x"))
         await asyncio.to_thread(revoke_tokens, cloud)
@@ -163,6 +166,9 @@ async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Rem
             for line in keystone_requests(cloud, start, settle=0.3)
             if (line.method, line.path) == ("POST", "/v3/auth/tokens") and "swiftfs" not in line.user_agent
         ]
+
+        await client.bulk_delete(container, [f"{number}" for number in range(40)])
+        await client.delete_container(container)
 
     assert bodies == [b"x"] * 40
     assert client.counters.logins == 2
