@@ -1,0 +1,121 @@
+"""Wrong input ends in one clear line and rclone's exit code, in the foreground and from the background."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.programs import Done, check, mounted, run, write_tree
+
+from swiftfs.localcloud import Cloud
+
+pytestmark = pytest.mark.cloud
+
+
+@pytest.fixture
+def container(local_environ: dict[str, str]) -> Iterator[str]:
+    name = f"bad-{secrets.token_hex(4)}"
+    check("swiftfs", "mkdir", f"local:{name}", environ=local_environ)
+    yield name
+    check("swiftfs", "purge", f"local:{name}", environ=local_environ)
+
+
+def changed_conf(cloud: Cloud, target: Path, **keys: str) -> Path:
+    """The cloud's rclone.conf with some keys of [local] replaced."""
+    lines = []
+    for line in cloud.rclone_conf.read_text().splitlines():
+        key = line.partition("=")[0].strip()
+        lines.append(f"{key} = {keys[key]}" if key in keys else line)
+    target.write_text("\n".join(lines) + "\n")
+    target.chmod(0o600)
+    return target
+
+
+def assert_one_line(done: Done, code: int, *words: str) -> None:
+    """It ended with ``code``, said exactly one line, with all ``words`` in it, and no traceback."""
+    assert done.code == code, done.err
+    assert len(done.err.splitlines()) == 1, done.err
+    assert done.err.startswith("swiftfs: error: ")
+    for word in words:
+        assert word in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize("daemon", [[], ["--daemon"]], ids=["foreground", "daemon"])
+@pytest.mark.fuse
+def test_a_mount_that_cannot_be_says_why(
+    daemon: list[str], here: Path, cloud: Cloud, container: str, local_environ: dict[str, str], unused_tcp_port: int
+) -> None:
+    """No remote, container, secret, region, network or mountpoint: each is one line, and nothing stays mounted."""
+    good = here / "mnt"
+    good.mkdir()
+    full = write_tree(here / "full", {"file": b""})
+    source = f"local:{container}"
+
+    def mount(where: str, mountpoint: Path, conf: Path = cloud.rclone_conf) -> Done:
+        command = ["swiftfs", "mount", where, str(mountpoint), "--cache-dir", str(here / "cache"), *daemon]
+        return run(*command, environ={**local_environ, "RCLONE_CONFIG": str(conf)})
+
+    wrong_secret = changed_conf(cloud, here / "secret.conf", application_credential_secret="canary")
+    wrong_region = changed_conf(cloud, here / "region.conf", region="CHI@NOWHERE")
+    nobody = changed_conf(cloud, here / "nobody.conf", auth=f"http://127.0.0.1:{unused_tcp_port}/v3")
+    assert_one_line(mount(f"nix:{container}", good), 1, "nix", "local")
+    assert_one_line(mount("local:was-never-made", good), 3, "was-never-made", "not found")
+    assert_one_line(mount("local:", good), 2, "container")
+    assert_one_line(mount("nonsense", good), 2, "nonsense")
+    secret = mount(source, good, wrong_secret)
+    assert_one_line(secret, 1, "secret.conf", "[local]")
+    assert "canary" not in secret.err
+    assert_one_line(mount(source, good, wrong_region), 1, "CHI@NOWHERE", "known regions: local")
+    assert_one_line(mount(source, good, nobody), 5, f"127.0.0.1:{unused_tcp_port}")
+    assert_one_line(mount(source, here / "missing"), 1, "missing", "mkdir")
+    assert_one_line(mount(source, full), 1, "not empty")
+    assert_one_line(mount(source, full / "file"), 1, "not a directory")
+    assert not os.path.ismount(good)
+    with mounted(source, good, "--cache-dir", here / "cache", environ=local_environ):
+        assert_one_line(mount(source, good), 1, "already mounted", f"swiftfs umount {good}")
+
+
+def test_a_load_that_cannot_be_says_why(
+    here: Path, cloud: Cloud, container: str, local_environ: dict[str, str], unused_tcp_port: int
+) -> None:
+    """A missing source, a malformed destination, a wrong secret: one line each, and nothing is made."""
+    tree = write_tree(here / "tree", {"a": b"x"})
+    wrong_secret = changed_conf(cloud, here / "secret.conf", application_credential_secret="canary")
+    nobody = changed_conf(cloud, here / "nobody.conf", auth=f"http://127.0.0.1:{unused_tcp_port}/v3")
+
+    def load(*words: str | Path, conf: Path = cloud.rclone_conf) -> Done:
+        return run("swiftfs", "load", *words, environ={**local_environ, "RCLONE_CONFIG": str(conf)})
+
+    assert_one_line(load(here / "nothing", f"local:{container}"), 3, "nothing")
+    assert_one_line(load(tree, "no-colon"), 2, "no-colon")
+    assert_one_line(load(tree, "local:"), 2, "container")
+    assert_one_line(load(tree), 2, "DEST")
+    assert_one_line(load(tree, f"nix:{container}"), 1, "nix")
+    assert_one_line(load(tree, f"local:{container}", conf=wrong_secret), 1, "secret.conf")
+    assert_one_line(load(tree, f"local:{container}", conf=nobody), 5, f"127.0.0.1:{unused_tcp_port}")
+    assert check("swiftfs", "ls", f"local:{container}", environ=local_environ) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lsd", "nix:"],
+        ["ls", "local:was-never-made"],
+        ["size", "local:was-never-made"],
+        ["lsjson", "local:was-never-made"],
+        ["copy", "/was/never/made", "local:c"],
+        ["ls"],
+        ["frobnicate", "local:"],
+    ],
+    ids=" ".join,
+)
+def test_exit_codes_are_rclones(words: list[str], local_environ: dict[str, str]) -> None:
+    """The same mistake ends with the same exit code in rclone and in swiftfs."""
+    ours = ["load", *words[1:]] if words[0] == "copy" else words
+    theirs = run("rclone", *words, "--retries", "1", "--low-level-retries", "1", environ=local_environ)
+
+    assert run("swiftfs", *ours, environ=local_environ).code == theirs.code
