@@ -113,6 +113,12 @@ class Unavailable(SwiftFSError):
     exit_code = 5
 
 
+class KeystoneUnavailable(Unavailable):
+    """Keystone cannot be reached, so nothing has been begun (rclone ends with 1 here, too)."""
+
+    exit_code = 1
+
+
 class DeadlineExceeded(Unavailable):
     """The operation's own limit of time ended it."""
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from swiftfs.errors import AuthError, ConfigError, SwiftFSError, Unavailable, printable
+from swiftfs.errors import AuthError, ConfigError, KeystoneUnavailable, SwiftFSError, Unavailable, printable
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
@@ -176,18 +176,18 @@ def _login_error(remote: Remote, error: Any) -> SwiftFSError:
 
     where = remote.auth_options.get("auth_url", "Keystone")
     if isinstance(error, exceptions.RequestTimeout | exceptions.ConnectTimeout):
-        return Unavailable(f"Keystone at {where} did not answer within {KEYSTONE_TIMEOUT:.0f} s")
+        return KeystoneUnavailable(f"Keystone at {where} did not answer within {KEYSTONE_TIMEOUT:.0f} s")
     if isinstance(error, exceptions.SSLError):
-        return Unavailable(
+        return KeystoneUnavailable(
             f"the certificate of Keystone at {where} is not trusted", hint="name your CA's file in OS_CACERT"
         )
     if isinstance(error, exceptions.ConnectFailure | exceptions.DiscoveryFailure):
-        return Unavailable(
+        return KeystoneUnavailable(
             f"cannot reach Keystone at {where}", hint=f"check the network and the auth URL in {remote.source}"
         )
     status = getattr(error, "http_status", None)
     if status is not None and (status >= 500 or status == 429):
-        return Unavailable(f"Keystone at {where} answers with status {status}", status=status)
+        return KeystoneUnavailable(f"Keystone at {where} answers with status {status}", status=status)
     if status in {400, 401, 403, 404}:
         # 404: no such application credential; 400: malformed credentials.
         return AuthError(

@@ -70,7 +70,7 @@ def test_a_mount_that_cannot_be_says_why(
     assert_one_line(secret, 1, "secret.conf", "[local]")
     assert "canary" not in secret.err
     assert_one_line(mount(source, good, wrong_region), 1, "CHI@NOWHERE", "known regions: local")
-    assert_one_line(mount(source, good, nobody), 5, f"127.0.0.1:{unused_tcp_port}")
+    assert_one_line(mount(source, good, nobody), 1, f"127.0.0.1:{unused_tcp_port}")
     assert_one_line(mount(source, here / "missing"), 1, "missing", "mkdir")
     assert_one_line(mount(source, full), 1, "not empty")
     assert_one_line(mount(source, full / "file"), 1, "not a directory")
@@ -96,7 +96,7 @@ def test_a_load_that_cannot_be_says_why(
     assert_one_line(load(tree), 2, "DEST")
     assert_one_line(load(tree, f"nix:{container}"), 1, "nix")
     assert_one_line(load(tree, f"local:{container}", conf=wrong_secret), 1, "secret.conf")
-    assert_one_line(load(tree, f"local:{container}", conf=nobody), 5, f"127.0.0.1:{unused_tcp_port}")
+    assert_one_line(load(tree, f"local:{container}", conf=nobody), 1, f"127.0.0.1:{unused_tcp_port}")
     assert check("swiftfs", "ls", f"local:{container}", environ=local_environ) == ""
 
 
@@ -119,3 +119,16 @@ def test_exit_codes_are_rclones(words: list[str], local_environ: dict[str, str])
     theirs = run("rclone", *words, "--retries", "1", "--low-level-retries", "1", environ=local_environ)
 
     assert run("swiftfs", *ours, environ=local_environ).code == theirs.code
+
+
+@pytest.mark.parametrize(
+    "keys", [{"auth": "http://127.0.0.1:1/v3"}, {"application_credential_secret": "wrong"}], ids=str
+)
+def test_exit_codes_of_a_login_that_fails_are_rclones(
+    keys: dict[str, str], here: Path, cloud: Cloud, local_environ: dict[str, str]
+) -> None:
+    """Nobody at the auth URL, and a wrong secret, end as they do in rclone."""
+    environ = {**local_environ, "RCLONE_CONFIG": str(changed_conf(cloud, here / "wrong.conf", **keys))}
+    theirs = run("rclone", "lsd", "local:", "--retries", "1", "--low-level-retries", "1", environ=environ)
+
+    assert run("swiftfs", "lsd", "local:", environ=environ).code == theirs.code

@@ -276,7 +276,7 @@ CREDENTIALS = [
     ("application_credential_secret", "canary-77aa", 1, "refuses the credentials"),
     ("application_credential_id", "0" * 32, 1, "refuses the credentials"),
     ("region", "nowhere", 1, "known regions: "),
-    ("auth", "http://127.0.0.1:1/v3", 5, "cannot reach Keystone at http://127.0.0.1:1/v3"),
+    ("auth", "http://127.0.0.1:1/v3", 1, "cannot reach Keystone at http://127.0.0.1:1/v3"),
     ("auth_version", "2", 1, "only Keystone v3"),
     ("type", "s3", 1, "type 's3'"),
 ]

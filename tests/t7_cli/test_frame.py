@@ -133,7 +133,7 @@ def test_general_options_are_taken_before_and_after_the_command(words: list[str]
     Path("mine.conf").write_text(CONF.format(port=refusing_port()))
     Path("mine.conf").chmod(0o600)
     done = run("swiftfs", *words, environ=environ)
-    assert done.code == 5
+    assert done.code == 1
     assert [line.partition(" at ")[0] for line in done.err.splitlines()] == ["swiftfs: error: cannot reach Keystone"]
 
 
