@@ -35,7 +35,7 @@ from swiftfs.errors import (
     Unavailable,
     printable,
 )
-from swiftfs.swift import retry
+from swiftfs.swift import retry, wire
 from swiftfs.swift.auth import Authenticator, Token, authenticator
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
@@ -252,7 +252,7 @@ class Transport:
         """One attempt: yields a 2xx answer with its body unread, or raises."""
         token = await self._auth.token()
         attempts.token = token
-        url = token.storage_url + path
+        url = wire.info_url(token.storage_url) if path == wire.INFO else token.storage_url + path
         if query:
             url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
         sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
