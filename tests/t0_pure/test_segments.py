@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def test_no_more_segments_than_the_server_takes(size: int, asked: int | None, ch
     assert 1 <= len(cut) <= limits.max_segments
     assert MIB <= segment_size <= limits.max_file_size
     assert (0, size) == (cut[0].start, cut[-1].stop)
-    assert all(one.stop == other.start for one, other in zip(cut, cut[1:], strict=False))
+    assert all(one.stop == other.start for one, other in pairwise(cut))
 
 
 @pytest.mark.parametrize(

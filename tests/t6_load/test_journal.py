@@ -1,4 +1,4 @@
-"""load.journal: hashes that are used again while a file is the same, debts that survive, faults that cost only speed."""
+"""load.journal: hashes used again while a file is the same, debts that survive, faults that cost only speed."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_hashes_and_debts_outlive_the_process(tmp_path: Path) -> None:
     third = late(path)
     assert debts[1:] == third.debts()
     third.close()
-    assert 0o600 == path.stat().st_mode & 0o777
-    assert 0o700 == path.parent.stat().st_mode & 0o777
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_debt_is_on_the_disk_when_owe_returns(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_debt_is_on_the_disk_when_owe_returns(tmp_path: Path) -> None:
     assert other.known("early", "id") is None
     ticks[0] += COMMIT_EVERY
     journal.note("later", ("id", 5), MD5)
-    assert MD5 == other.known("early", "id")
+    assert other.known("early", "id") == MD5
     other.close()
     journal.close()
 
@@ -76,7 +76,7 @@ def test_a_file_that_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> N
     journal.note("fresh", ("id", 9 * SETTLED + 1), MD5)
     journal.note("old", ("id", 9 * SETTLED), MD5)
     assert journal.known("fresh", "id") is None
-    assert MD5 == journal.known("old", "id")
+    assert journal.known("old", "id") == MD5
     journal.close()
 
 
@@ -103,13 +103,13 @@ def test_a_second_load_hashes_nothing_and_a_changed_file_is_hashed_again(
     monkeypatch.setattr(reading, "digest", noted)
     second = late(tmp_path / "j.sqlite")
     result = run(store, root, second)
-    assert (0, 20, []) == (result.sent, result.skipped, hashed)
+    assert (result.sent, result.skipped, hashed) == (0, 20, [])
     status = (root / "07").stat()
     (root / "07").write_bytes(os.urandom(100))
     os.utime(root / "07", ns=(status.st_atime_ns, status.st_mtime_ns))
     result = run(store, root, second)
     second.close()
-    assert (["07"], 1) == (hashed, result.sent)
+    assert (hashed, result.sent) == (["07"], 1)
     assert outcome_error(result) is None
     assert (root / "07").read_bytes() == store.bodies("c")["07"]
 
@@ -123,7 +123,7 @@ def test_a_damaged_journal_is_started_anew(tmp_path: Path, damage: bytes) -> Non
     journal.note("a", ("id", 5), MD5)
     journal.close()
     again = late(path)
-    assert MD5 == again.known("a", "id")
+    assert again.known("a", "id") == MD5
     again.close()
 
 
@@ -138,7 +138,7 @@ def test_a_journal_that_cannot_be_made_costs_nothing_but_memory_of_the_run(
     result = run(MemorySwift(), tmp_path / "tree", journal)
     journal.close()
     assert outcome_error(result) is None
-    assert 1 == len([one for one in caplog.records if "journal" in one.getMessage()])
+    assert len([one for one in caplog.records if "journal" in one.getMessage()]) == 1
 
 
 def test_a_journal_that_fails_in_the_middle_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +153,7 @@ def test_a_journal_that_fails_in_the_middle_is_given_up(tmp_path: Path, caplog: 
     journal.note("b", ("id", 5), MD5)
     assert journal.known("a", "id") is None
     assert [Debt("a", "c", "s")] == journal.debts()
-    assert 1 == len([one for one in caplog.records if "journal" in one.getMessage()])
+    assert len([one for one in caplog.records if "journal" in one.getMessage()]) == 1
     journal.close()
 
 

@@ -153,7 +153,7 @@ def test_after_a_kill_at_any_request_only_what_was_in_flight_is_sent_again(tmp_p
 
 
 def test_orphans_of_a_file_that_changed_after_a_crash_go(tree: Path, tmp_path: Path) -> None:
-    """Segments of an interrupted upload that the file has no use for any more are deleted, equal ones are used again."""
+    """Segments of an interrupted upload that the file has no use for are deleted, equal ones are used again."""
     memory = store()
 
     def kill(method: str, _: str, name: str) -> None:
@@ -265,7 +265,7 @@ def test_segments_that_the_server_refuses_are_sent_again(tree: Path) -> None:
     memory.faults.append(lose)
     proven(run(memory, tree), 2)
     puts = [name for method, container, name in memory.log if (method, container) == ("PUT", "c_segments") and name]
-    assert 9 == len(puts)
+    assert len(puts) == 9
     assert lost == [name for name in set(puts) if puts.count(name) == 2]
 
 
@@ -279,7 +279,7 @@ def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Pat
         yield
 
     result = run(store(before_store=meddle), tree)
-    assert [("big", "changed while it was read")] == [(one.name, one.reason) for one in result.failures]
+    assert [(one.name, one.reason) for one in result.failures] == [("big", "changed while it was read")]
 
 
 def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None:
@@ -292,7 +292,7 @@ def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None
 
     memory.faults.append(meddle)
     result = run(memory, tree, policy=replace(POLICY, streams=1))
-    assert ["big"] == [one.name for one in result.failures]
+    assert [one.name for one in result.failures] == ["big"]
     assert "big" not in memory.bodies("c")
     assert "MANIFEST" not in {method for method, _, _ in memory.log}
 
@@ -331,7 +331,7 @@ def test_too_large_for_a_server_is_a_reason(tree: Path) -> None:
     memory.info = Limits(SEGMENT, 3)
     result = run(memory, tree)
     assert "more than 3 segments" in result.failures[0].reason
-    assert (1, 1) == (result.sent, len(result.failures))
+    assert (result.sent, len(result.failures)) == (1, 1)
 
 
 def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: Path) -> None:
@@ -344,7 +344,7 @@ def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: P
 
     memory.faults.append(refuse)
     result = run(memory, tree)
-    assert [("big", "the store answers with status 503")] == [(one.name, one.reason) for one in result.failures]
+    assert [(one.name, one.reason) for one in result.failures] == [("big", "the store answers with status 503")]
     assert result.sent_size == 5
     memory.faults.clear()
     before = held_segments(memory)
