@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 from swiftfs.errors import ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.proof import Proof
-from swiftfs.load.reading import HeldBody, SourceBody, digest_span, read_span
+from swiftfs.load.reading import Buffers, HeldBody, SourceBody, digest_span, fill
 from swiftfs.load.segments import (
     LargePolicy,
     SegmentName,
@@ -78,7 +78,7 @@ class LargeUpload:
         self._home = policy.home(container)
         self._home_made = asyncio.Lock()
         self._has_home = policy.in_container
-        self._held = asyncio.Semaphore(HELD_AT_ONCE)
+        self._buffers = Buffers(HELD_AT_ONCE)
 
     def cuts(self, source: SourceObject) -> TypeGuard[Seekable]:
         """Whether the object is sent in segments. Raises Rejected when it must be and cannot."""
@@ -212,12 +212,12 @@ class LargeUpload:
             md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
         if md5 is not None and self._is_stored(sending, number, md5, stored):
             return
-        if len(span) <= HELD and not self._held.locked():
-            async with self._held, self._places:
-                content = await self._in_thread(read_span, source, span)
-                await self._note(sending, number, content.md5, identity)
-                if not self._is_stored(sending, number, content.md5, stored):
-                    await self._put(sending, number, content.md5, HeldBody(content.body))
+        if len(span) <= HELD and not self._buffers.are_taken:
+            async with self._buffers.take(len(span)) as buffer, self._places:
+                md5 = await self._in_thread(fill, source, span.start, buffer)
+                await self._note(sending, number, md5, identity)
+                if not self._is_stored(sending, number, md5, stored):
+                    await self._put(sending, number, md5, HeldBody(buffer))
             return
         async with self._places:
             if md5 is None:

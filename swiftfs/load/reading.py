@@ -6,6 +6,7 @@ The functions block and are called in the loader's pool; :class:`SourceBody` is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import threading
@@ -95,22 +96,19 @@ def known_digest(source: SourceObject, halted: threading.Event, journal: Journal
     return md5
 
 
-def read_span(source: Seekable, span: ByteRange) -> Content:
-    """The bytes of a part that fits into memory, and their MD5. Raises Changed, LocalFileError."""
-    opened = source.open(span.start)
-    pieces: list[bytes] = []
-    left = len(span)
+def fill(source: Seekable, start: int, buffer: memoryview) -> str:
+    """Fill ``buffer`` with the part of that length; returns its MD5. Raises Changed, LocalFileError."""
+    opened = source.open(start)
+    done = 0
     try:
-        while left and (piece := opened.read(left)):
-            pieces.append(piece)
-            left -= len(piece)
-        if left:
+        while done < len(buffer) and (count := opened.readinto(buffer[done:])):
+            done += count
+        if done < len(buffer):
             raise Changed("changed while it was read")
         opened.settle()
     finally:
         opened.close()
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Content(body, hashlib.md5(body, usedforsecurity=False).hexdigest())
+    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
 
 
 def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> str:
@@ -135,7 +133,7 @@ def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> s
 class HeldBody:
     """Bytes in memory as a body, handed over in slices: one large write would be copied into the socket's buffer."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: memoryview) -> None:
         self._body = body
 
     @property
@@ -143,10 +141,36 @@ class HeldBody:
         """Bytes of the body."""
         return len(self._body)
 
-    async def open(self) -> AsyncIterator[bytes]:
+    async def open(self) -> AsyncIterator[memoryview]:
         """The slices from the first on."""
         for start in range(0, len(self._body), SLICE):
             yield self._body[start : start + SLICE]
+
+
+class Buffers:
+    """At most ``count`` pieces of memory that are used again and again.
+
+    Memory of this size that comes and goes in threads is kept by the allocator for each of them: several times as much.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._places = asyncio.Semaphore(count)
+        self._free: list[bytearray] = []
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether one would have to be waited for."""
+        return self._places.locked()
+
+    @contextlib.asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[memoryview]:
+        """``size`` bytes of memory for a while."""
+        async with self._places:
+            memory = self._free.pop() if self._free else bytearray()
+            if len(memory) < size:
+                memory = bytearray(size)
+            yield memoryview(memory)[:size]
+            self._free.append(memory)  # not after a failure: a request that broke off may still hold it
 
 
 class SourceBody:
