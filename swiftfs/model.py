@@ -22,6 +22,10 @@ SEGMENTS_SUFFIX = "_segments"
 """Containers that other clients keep their segments in end so."""
 
 
+SEGMENTS_PREFIX = ".file-segments/"
+"""Segments that are kept in the container of their object lie below this prefix, as rclone keeps them."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ByteRange:
     """Half-open range ``[start, stop)`` of bytes; only ``swift.wire`` knows HTTP's inclusive end."""
@@ -120,3 +124,21 @@ class ContainerInfo:
     count: int
     size: int
     last_modified: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a large object: where it is, its bytes and their MD5."""
+
+    container: str
+    name: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server takes: bytes of one PUT, and segments of one manifest. The defaults are Swift's and Ceph RGW's."""
+
+    max_file_size: int = 5 * 1024**3
+    max_segments: int = 1000

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swiftfs.cli.parameters import DURATION
-from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_TRANSFERS
+from swiftfs.cli.parameters import DURATION, SIZE
+from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote, RemotePath
@@ -44,7 +44,23 @@ log = logging.getLogger(__name__)
 @click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
 @click.option("-L", "--copy-links", is_flag=True, help="Follow symbolic links instead of leaving them out.")
 @click.option("--summary-json", type=click.Path(dir_okay=False), help="Write the run's figures to this file.")
-@click.option("--multi-thread-streams", type=int, help="Accepted for rclone's sake; changes nothing.")
+@click.option(
+    "--multi-thread-streams",
+    default=DEFAULT_STREAMS,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Segments of one large file sent at once, all of them within --transfers.",
+)
+@click.option(
+    "--multi-thread-cutoff",
+    default="256M",
+    show_default=True,
+    type=SIZE,
+    help="Files from this size on are sent in segments.",
+)
+@click.option(
+    "--segment-size", type=SIZE, help="Bytes of a segment, at least 1M; by default a 64th of the file, 8M to 1G."
+)
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
 def load(
     source: str,
@@ -56,7 +72,9 @@ def load(
     dry_run: bool,
     copy_links: bool,
     summary_json: str | None,
-    multi_thread_streams: int | None,
+    multi_thread_streams: int,
+    multi_thread_cutoff: int,
+    segment_size: int | None,
     fast_list: bool,
 ) -> None:
     """Load the directory SOURCE into DEST, a container or a place in one.
@@ -68,23 +86,32 @@ def load(
     DEST is NAME:container or NAME:container/prefix. Without it, $SWIFTFS_DEST is taken, or $RCLONE_CONTAINER with the
     only remote of rclone.conf.
 
+    Files of 256M and more become large objects (SLO): segments in DEST's container with "_segments" behind its name,
+    or below .file-segments/ where the remote says use_segments_container = false. An interrupted load goes on where it
+    was: finished segments are not sent again, and what an object has left behind is removed once it is proven.
+
     Ctrl-C lets the uploads in flight finish; a second one ends at once.
 
     \b
     Examples:
       swiftfs load ./Food-11 chi_tacc:object-persist-netID
       swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
+      swiftfs load ./videos chi_tacc:videos --multi-thread-streams 8 --segment-size 64M
       swiftfs load ./Food-11 --dry-run
     """
     import asyncio
 
     from swiftfs.config import find_remote
+    from swiftfs.errors import UsageError
     from swiftfs.load.progress import choose_display
     from swiftfs.load.run import LoadRequest, failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.source import open_source
 
-    if fast_list or multi_thread_streams is not None:
-        log.info("--fast-list and --multi-thread-streams are rclone's and change nothing here")
+    if fast_list:
+        log.info("--fast-list is rclone's and changes nothing here")
+    if segment_size is not None and segment_size < SMALLEST_SEGMENT:
+        raise UsageError("--segment-size is below 1M", hint="servers slow down the reading of smaller segments")
     place = destination(dest, os.environ)
     remote = find_remote(place.remote, os.environ)
     prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
@@ -96,10 +123,18 @@ def load(
         checkers=checkers,
         dry_run=dry_run,
         storage_policy=remote.storage_policy,
+        large=LargePolicy(
+            cutoff=max(1, multi_thread_cutoff),
+            streams=multi_thread_streams,
+            segment_size=segment_size,
+            chunk_size=remote.chunk_size,
+            in_container=remote.use_segments_container is False,
+            forbidden=remote.no_large_objects,
+        ),
     )
     quiet = is_quiet()
     display = choose_display(progress=progress, quiet=quiet, stats=stats)
-    result = asyncio.run(_run(remote, request, display))
+    result = asyncio.run(_run(remote, request, display, os.path.realpath(source)))
     for line in failure_lines(result):
         click.echo(line, err=True)
     if not quiet:
@@ -145,9 +180,17 @@ def is_quiet() -> bool:
     return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
 
 
-async def _run(remote: Remote, request: LoadRequest, display: Display) -> LoadResult:
+async def _run(remote: Remote, request: LoadRequest, display: Display, source: str) -> LoadResult:
+    from swiftfs.config.directories import state_directory
+    from swiftfs.load.journal import Journal, journal_path
     from swiftfs.load.run import load_directory
     from swiftfs.swift.client import open_client
 
     async with open_client(remote, connections=request.transfers + request.checkers) as client:
-        return await load_directory(client, request, display)
+        place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
+        path = None if request.dry_run else journal_path(state_directory(os.environ), source, place)
+        journal = Journal(path)
+        try:
+            return await load_directory(client, request, display, journal=journal)
+        finally:
+            journal.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swiftfs.model import INTERNAL_PREFIX
+from swiftfs.model import INTERNAL_PREFIX, SEGMENTS_PREFIX
 
 NAME_MAX = 255
 """Longest component in bytes, as for the local file systems that users compare with (limits.h, NAME_MAX)."""
@@ -45,7 +45,7 @@ def split(name: str, listing_prefix: str, *, marker: bool = False) -> Path | Rea
     if not name.startswith(listing_prefix):
         return Reason.OUTSIDE
     relative = name[len(listing_prefix) :]
-    if relative.startswith(INTERNAL_PREFIX):
+    if relative.startswith((INTERNAL_PREFIX, SEGMENTS_PREFIX)):
         return Reason.INTERNAL
     if "\0" in relative:
         return Reason.NUL

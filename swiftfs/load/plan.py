@@ -16,8 +16,9 @@ from swiftfs.model import Kind, ListingEntry, ObjectInfo
 
 MAX_NAME = 1024
 """Bytes of UTF-8 in an object's name: Swift's ``max_object_name_length``, and Ceph RGW's limit as well."""
-MAX_OBJECT = 5 * 1024**3
-"""Bytes in one PUT: Swift's default ``max_file_size`` (5 GiB + 2) and Ceph RGW's ``rgw_max_put_size``."""
+MAX_OBJECT = 1000 * 5 * 1024**3
+"""Bytes in one object: 1,000 segments (``max_manifest_segments``) of 5 GiB, the most that one PUT may have (Swift's
+default ``max_file_size``, Ceph RGW's ``rgw_max_put_size``)."""
 
 
 class Sized(Protocol):
@@ -96,7 +97,7 @@ def _step(source: S, entry: ListingEntry | None) -> Step[S]:
 
 
 def after_head(source: S, info: ObjectInfo) -> Step[S]:
-    """The step once a HEAD has told. A large object is always sent: its ETag is not the MD5 of its bytes."""
+    """The step once a HEAD has told. A large object's ETag is not the MD5 of its bytes: ``load.large`` compares it."""
     if info.kind is not Kind.PLAIN or info.size != source.size:
         return Step(source, Action.SEND)
     return Step(source, Action.COMPARE, info.etag)
@@ -105,7 +106,7 @@ def after_head(source: S, info: ObjectInfo) -> Step[S]:
 def refusal(name: str, size: int) -> str | None:
     """Why an object of this name and size cannot be stored; None when it can.
 
-    Limits of Swift's API reference: names have at most 1,024 bytes of UTF-8, one PUT at most 5 GiB.
+    Limits of Swift's API reference: names have at most 1,024 bytes of UTF-8, one object at most 1,000 segments.
     """
     try:
         length = len(name.encode("utf-8"))

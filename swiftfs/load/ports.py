@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from swiftfs.model import ListingEntry, ObjectInfo
+    from collections.abc import Sequence
+
+    from swiftfs.model import Limits, ListingEntry, ObjectInfo, Segment
 
 
 class Body(Protocol):
@@ -15,7 +17,7 @@ class Body(Protocol):
     @property
     def size(self) -> int: ...
 
-    def open(self) -> AsyncIterator[bytes]: ...
+    def open(self) -> AsyncIterator[bytes | memoryview]: ...
 
 
 class Counted(Protocol):
@@ -29,6 +31,16 @@ class Counted(Protocol):
 
     @property
     def logins(self) -> int: ...
+
+
+class BulkOutcome(Protocol):
+    """What a bulk delete did; ``errors`` holds quoted ``container/name`` and status of what is still there."""
+
+    @property
+    def deleted(self) -> int: ...
+
+    @property
+    def errors(self) -> tuple[tuple[str, str], ...]: ...
 
 
 class Store(Protocol):
@@ -53,3 +65,19 @@ class Store(Protocol):
         mtime: int | None = None,
         content_type: str | None = None,
     ) -> str: ...
+
+    async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkOutcome: ...
+
+    async def limits(self) -> Limits: ...
+
+    async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None: ...
+
+    async def put_manifest(
+        self,
+        container: str,
+        name: str,
+        segments: Sequence[Segment],
+        *,
+        mtime: int | None = None,
+        content_type: str | None = None,
+    ) -> None: ...

@@ -6,23 +6,29 @@ The functions block and are called in the loader's pool; :class:`SourceBody` is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from swiftfs.errors import Changed, Interrupted
 
 if TYPE_CHECKING:
-    from swiftfs.load.source import OpenedSource, SourceObject
+    from swiftfs.load.journal import Journal
+    from swiftfs.load.source import OpenedSource, Seekable, SourceObject
     from swiftfs.load.tally import Tally
+    from swiftfs.model import ByteRange
 
 SMALL = 4 * 1024 * 1024
 """Bytes up to which an object is read once, hashed and sent from memory; with 32 transfers that is 128 MiB at most."""
 PIECE = 1024 * 1024
 """Bytes read at once of a larger object: a switch between threads per MiB costs nothing beside the MiB."""
+SLICE = 256 * 1024
+"""Bytes of a body in memory that are handed over at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,9 @@ class Content:
     md5: str
 
 
-def read_whole(source: SourceObject) -> Content:
-    """A small object's bytes and MD5. Raises Changed, LocalFileError."""
+def read_whole(source: SourceObject, journal: Journal | None = None) -> Content:
+    """A small object's bytes and MD5, noted in the journal. Raises Changed, LocalFileError."""
+    identity = None if journal is None else _identity(source)
     opened = source.open()
     try:
         body = opened.read(source.size + 1)
@@ -46,7 +53,16 @@ def read_whole(source: SourceObject) -> Content:
         opened.settle()
     finally:
         opened.close()
-    return Content(body, hashlib.md5(body, usedforsecurity=False).hexdigest())
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if journal is not None and identity is not None:
+        journal.note(source.name, identity, md5)
+    return Content(body, md5)
+
+
+def _identity(source: SourceObject) -> tuple[str, int] | None:
+    """Of a file; None for what comes out of an archive or a stream, and has to be read to be known."""
+    identify = getattr(source, "identity", None)
+    return None if identify is None else cast("Seekable", source).identity()
 
 
 def digest(source: SourceObject, halted: threading.Event) -> str:
@@ -70,15 +86,107 @@ def digest(source: SourceObject, halted: threading.Event) -> str:
     return md5.hexdigest()
 
 
+def known_digest(source: SourceObject, halted: threading.Event, journal: Journal) -> str:
+    """As :func:`digest`, from the journal when that knows the file as it is."""
+    if (identity := _identity(source)) is None:
+        return digest(source, halted)
+    if (md5 := journal.known(source.name, identity[0])) is None:
+        md5 = digest(source, halted)
+        journal.note(source.name, identity, md5)
+    return md5
+
+
+def fill(source: Seekable, start: int, buffer: memoryview) -> str:
+    """Fill ``buffer`` with the part of that length; returns its MD5. Raises Changed, LocalFileError."""
+    opened = source.open(start)
+    done = 0
+    try:
+        while done < len(buffer) and (count := opened.readinto(buffer[done:])):
+            done += count
+        if done < len(buffer):
+            raise Changed("changed while it was read")
+        opened.settle()
+    finally:
+        opened.close()
+    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
+
+
+def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> str:
+    """The MD5 of a part. Raises Changed, LocalFileError, and Interrupted once ``halted`` is set."""
+    opened = source.open(span.start)
+    md5 = hashlib.md5(usedforsecurity=False)
+    left = len(span)
+    try:
+        while left and (piece := opened.read(min(PIECE, left))):
+            left -= len(piece)
+            md5.update(piece)
+            if halted.is_set():
+                raise Interrupted("stopped while hashing")
+        if left:
+            raise Changed("changed while it was read")
+        opened.settle()
+    finally:
+        opened.close()
+    return md5.hexdigest()
+
+
+class HeldBody:
+    """Bytes in memory as a body, handed over in slices: one large write would be copied into the socket's buffer."""
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self._body)
+
+    async def open(self) -> AsyncIterator[memoryview]:
+        """The slices from the first on."""
+        for start in range(0, len(self._body), SLICE):
+            yield self._body[start : start + SLICE]
+
+
+class Buffers:
+    """At most ``count`` pieces of memory that are used again and again.
+
+    Memory of this size that comes and goes in threads is kept by the allocator for each of them: several times as much.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._places = asyncio.Semaphore(count)
+        self._free: list[bytearray] = []
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether one would have to be waited for."""
+        return self._places.locked()
+
+    @contextlib.asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[memoryview]:
+        """``size`` bytes of memory for a while."""
+        async with self._places:
+            memory = self._free.pop() if self._free else bytearray()
+            if len(memory) < size:
+                memory = bytearray(size)
+            yield memoryview(memory)[:size]
+            self._free.append(memory)  # not after a failure: a request that broke off may still hold it
+
+
 class SourceBody:
-    """A large object as a body: opened anew for each attempt, read in ``pool``, checked before its last piece is out.
+    """A large object, or the part ``span`` of it, as a body: opened anew for each attempt, read in ``pool``.
 
     The last piece goes out only when the source is still what it was, so a source that changes underneath ends the
     request short and the store keeps nothing of it.
     """
 
-    def __init__(self, source: SourceObject, pool: Executor, tally: Tally) -> None:
-        self._source = source
+    def __init__(
+        self, source: SourceObject | Seekable, pool: Executor, tally: Tally, span: ByteRange | None = None
+    ) -> None:
+        self._size = source.size if span is None else len(span)
+        self._open: Callable[[], OpenedSource] = source.open
+        if span is not None:
+            self._open = functools.partial(cast("Seekable", source).open, span.start)
         self._pool = pool
         self._tally = tally
         self._counted = 0
@@ -86,14 +194,14 @@ class SourceBody:
 
     @property
     def size(self) -> int:
-        """Bytes of the source object."""
-        return self._source.size
+        """Bytes of the body."""
+        return self._size
 
     async def open(self) -> AsyncIterator[bytes]:
         """The pieces from the first on. Raises Changed, LocalFileError."""
         self.close()
         loop = asyncio.get_running_loop()
-        opened = self._opened = await loop.run_in_executor(self._pool, self._source.open)
+        opened = self._opened = await loop.run_in_executor(self._pool, self._open)
         left = self.size
         while left:
             piece = await loop.run_in_executor(self._pool, opened.read, min(PIECE, left))

@@ -7,17 +7,22 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, Incomplete, Interrupted, LocalFileError, SwiftFSError, printable
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
+from swiftfs.load.journal import Journal
+from swiftfs.load.leftovers import remove_leftovers, verify_large
 from swiftfs.load.plan import Plan, make_plan, wanted
 from swiftfs.load.progress import Display, shown
+from swiftfs.load.proof import Failure, Proof
+from swiftfs.load.reading import SMALL
+from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import Omitted, Refused, Source, SourceObject
 from swiftfs.load.tally import Tally
-from swiftfs.load.upload import Failure, Outcome, Upload
+from swiftfs.load.upload import Outcome, Upload
 from swiftfs.load.verify import Verified, verify
 
 if TYPE_CHECKING:
@@ -41,6 +46,7 @@ class LoadRequest:
     checkers: int = 16
     dry_run: bool = False
     storage_policy: str | None = None
+    large: LargePolicy = field(default_factory=LargePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +81,18 @@ async def load_directory(
     display: Display,
     *,
     interrupt: Interrupt | None = None,
+    journal: Journal | None = None,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> LoadResult:
     """Make the container hold every object of the source, and prove it.
 
+    ``journal`` is what earlier runs of the same source and destination have left, and this one leaves to the next.
     Raises what the listing or the container's creation raises, and Interrupted at the second Ctrl-C; failures of
     objects and what ended the run early are in the result.
     """
     interrupt = interrupt or Interrupt()
-    run = _Run(client, request, interrupt, pause, clock)
+    run = _Run(client, request, interrupt, journal or Journal(None), pause, clock)
     async with shown(display, run.tally):
         return await interrupt.run(run.go())
 
@@ -95,12 +103,14 @@ class _Run:
         client: Store,
         request: LoadRequest,
         interrupt: Interrupt,
+        journal: Journal,
         pause: Callable[[float], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._request = request
         self._interrupt = interrupt
+        self._journal = journal
         self._pause = pause
         self._clock = clock
         self.tally = Tally()
@@ -119,7 +129,7 @@ class _Run:
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
             tally.phase = "verifying"
-            verified = await verify(self._client, request.container, request.prefix, outcome.proofs, self._pause)
+            verified = await self._verify(outcome.proofs)
         counters = self._client.counters
         return LoadResult(
             files=tally.files,
@@ -151,8 +161,25 @@ class _Run:
                 await self._client.create_container(request.container, storage_policy=request.storage_policy)
         return entries
 
+    async def _verify(self, proofs: dict[str, Proof]) -> Verified:
+        """Prove every object, then remove what the proven ones have left behind."""
+        request = self._request
+        plain = {name: proof for name, proof in proofs.items() if proof.segments is None}
+        large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
+        first = await verify(self._client, request.container, request.prefix, plain, self._pause)
+        second = await verify_large(self._client, request.container, request.large, self._journal, large, self._pause)
+        unproven = first.unproven + second.unproven
+        for one in unproven:
+            del proofs[one.name]
+        await remove_leftovers(self._client, self._journal, proofs)
+        return Verified(first.count + second.count, first.size + second.size, unproven)
+
     async def _upload(self, plan: Plan[SourceObject]) -> Outcome:
         self.tally.phase = "loading"
+        # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
+        limits = None
+        if any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
+            limits = await self._client.limits()
         upload = Upload(
             self._client,
             self._request.container,
@@ -161,6 +188,10 @@ class _Run:
             tally=self.tally,
             halted=self._interrupt.halted,
             dry_run=self._request.dry_run,
+            journal=self._journal,
+            large=self._request.large,
+            limits=limits,
+            storage_policy=self._request.storage_policy,
         )
         return await upload.run(plan.steps)
 

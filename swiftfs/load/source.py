@@ -65,6 +65,26 @@ class Omitted:
     reason: str
 
 
+class OpenedPart(OpenedSource, Protocol):
+    """The bytes of a source object from some byte on."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer`` as far as one read does; 0 only at the end."""
+
+
+class Seekable(SourceObject, Protocol):
+    """A source object that can be read from any byte, by several readers at once."""
+
+    def open(self, start: int = 0) -> OpenedPart:
+        """As of every object, from byte ``start`` on."""
+
+    def identity(self) -> tuple[str, int] | None:
+        """What is different whenever its bytes may be, and the nanosecond of its last change.
+
+        None when it is no longer what the walk found.
+        """
+
+
 class Source(Protocol):
     """A set of objects to load."""
 
@@ -179,8 +199,20 @@ class FileObject:
     path: str
     follow_links: bool = False
 
-    def open(self) -> OpenedFile:
-        """Open the file. Raises Changed when it is no longer the one that was walked, LocalFileError."""
+    def identity(self) -> tuple[str, int] | None:
+        """Device, inode, size and times, as :class:`Seekable`."""
+        try:
+            status = os.stat(self.path, follow_symlinks=self.follow_links)
+        except OSError:
+            return None
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime):
+            return None
+        # The time of the last change of the inode is there as well: tools restore the other time after writing.
+        parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return ":".join(map(str, parts)), max(status.st_mtime_ns, status.st_ctime_ns)
+
+    def open(self, start: int = 0) -> OpenedFile:
+        """Open at byte ``start``. Raises Changed when it is no longer the file that was walked, LocalFileError."""
         # O_NONBLOCK: a FIFO that took the file's place since the walk must not block.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if self.follow_links else os.O_NOFOLLOW)
         try:
@@ -189,6 +221,7 @@ class FileObject:
             raise LocalFileError(os_reason(error)) from None
         try:
             opened.settle()
+            opened.seek(start)
         except BaseException:
             opened.close()
             raise
@@ -214,6 +247,18 @@ class OpenedFile:
                 return os.read(self._descriptor, size)
             except OSError as error:
                 raise LocalFileError(os_reason(error)) from None
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read into ``buffer``; returns the number of bytes. Raises LocalFileError."""
+        with self._lock:
+            try:
+                return os.readv(self._descriptor, [buffer])
+            except OSError as error:
+                raise LocalFileError(os_reason(error)) from None
+
+    def seek(self, start: int) -> None:
+        """Go on reading at byte ``start``."""
+        os.lseek(self._descriptor, start, os.SEEK_SET)
 
     def settle(self) -> None:
         """Raise Changed unless size and modification time are those of the walk."""

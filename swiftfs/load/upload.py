@@ -27,8 +27,13 @@ from swiftfs.errors import (
     printable,
 )
 from swiftfs.load.content_type import ContentTypes
+from swiftfs.load.journal import Journal
+from swiftfs.load.large import LargeUpload
 from swiftfs.load.plan import Action, Step, after_head
-from swiftfs.load.reading import SMALL, SourceBody, digest, read_whole
+from swiftfs.load.proof import Failure, Proof
+from swiftfs.load.reading import SMALL, SourceBody, known_digest, read_whole
+from swiftfs.load.segments import LargePolicy
+from swiftfs.model import Kind, Limits
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Store
@@ -43,22 +48,6 @@ OUTAGE = 32
 """Objects in a row that may fail because the store cannot be reached before the rest is not tried."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An object that is not in the store as it should be, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What the listing must say of an object that was sent or skipped."""
-
-    size: int
-    md5: str
 
 
 @dataclass(slots=True)
@@ -79,7 +68,8 @@ class _Job:
 class Upload:
     """One run over ``steps``. ``halted`` set from outside means: start nothing new, let what runs finish.
 
-    A dry run compares and counts as any other, and sends nothing.
+    A dry run compares and counts as any other, and sends nothing. Large objects take one of the ``transfers`` for each
+    segment on its way.
     """
 
     def __init__(
@@ -92,6 +82,10 @@ class Upload:
         tally: Tally,
         halted: threading.Event,
         dry_run: bool = False,
+        journal: Journal | None = None,
+        large: LargePolicy | None = None,
+        limits: Limits | None = None,
+        storage_policy: str | None = None,
     ) -> None:
         self._store = store
         self._container = container
@@ -105,6 +99,20 @@ class Upload:
         self._outcome = Outcome()
         self._outage = 0
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(BACKLOG * transfers)
+        self._places = asyncio.Semaphore(transfers)
+        self._journal = journal or Journal(None)
+        self._large = LargeUpload(
+            store,
+            container,
+            large or LargePolicy(),
+            limits or Limits(),
+            storage_policy=storage_policy,
+            places=self._places,
+            pool=self._pool,
+            tally=tally,
+            halted=halted,
+            journal=self._journal,
+        )
 
     async def run(self, steps: Sequence[Step[SourceObject]]) -> Outcome:
         """Every step taken; raises nothing that belongs to one object."""
@@ -144,21 +152,31 @@ class Upload:
         source = step.source
         if step.action is Action.ASK:
             try:
-                step = after_head(source, await self._store.head(self._container, source.name))
+                info = await self._store.head(self._container, source.name)
+                if info.kind is not Kind.PLAIN:
+                    if (proof := await self._large.same(source, info)) is not None:
+                        self._skipped(source, proof)
+                        return None
+                    if not self._dry_run:
+                        await self._large.replacing(info)
+                step = after_head(source, info)
             except ContainerNotFound:
                 raise
             except NotFound:
                 step = Step(source, Action.SEND)
-        if step.action is Action.SEND and source.size <= SMALL:
+        if step.action is Action.SEND and (self._large.cuts(source) or source.size <= SMALL):
             return _Job(source, None)
-        md5 = await self._in_thread(digest, source, self._halted)
+        md5 = await self._in_thread(known_digest, source, self._halted, self._journal)
         if step.action is Action.SEND or md5 != step.etag:
             return _Job(source, md5)
-        self._outcome.proofs[source.name] = Proof(source.size, md5)
+        self._skipped(source, Proof(source.size, md5))
+        return None
+
+    def _skipped(self, source: SourceObject, proof: Proof) -> None:
+        self._outcome.proofs[source.name] = proof
         self._tally.skipped += 1
         self._tally.moved += source.size
         log.debug("same: %s", printable(source.name))
-        return None
 
     async def _transfer(self) -> None:
         while (job := await self._queue.get()) is not None:
@@ -177,25 +195,31 @@ class Upload:
 
     async def _send(self, job: _Job) -> None:
         source = job.source
+        if self._large.cuts(source):
+            proof = await self._large.send(source, self._types.of(source.name))
+        else:
+            async with self._places:
+                proof = Proof(source.size, await self._send_plain(source, job.md5))
+        self._outage = 0
+        self._outcome.proofs[source.name] = proof
+        self._tally.sent += 1
+        self._tally.sent_size += source.size
+        log.debug("sent: %s", printable(source.name))
+
+    async def _send_plain(self, source: SourceObject, md5: str | None) -> str:
         if source.size <= SMALL:
-            content = await self._in_thread(read_whole, source)
+            content = await self._in_thread(read_whole, source, self._journal)
             md5 = content.md5
             await self._put(source, content.body, md5)
-            self._tally.moved += source.size
         else:
-            assert job.md5 is not None
-            md5 = job.md5
+            assert md5 is not None
             body = SourceBody(source, self._pool, self._tally)
             try:
                 await self._put(source, body, md5)
             finally:
                 body.close()
-            self._tally.moved += source.size
-        self._outage = 0
-        self._outcome.proofs[source.name] = Proof(source.size, md5)
-        self._tally.sent += 1
-        self._tally.sent_size += source.size
-        log.debug("sent: %s", printable(source.name))
+        self._tally.moved += source.size
+        return md5
 
     async def _put(self, source: SourceObject, body: bytes | SourceBody, md5: str) -> None:
         await self._store.put(

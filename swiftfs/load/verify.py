@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound
-from swiftfs.load.upload import Failure, Proof
+from swiftfs.load.proof import Failure, Proof
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Store

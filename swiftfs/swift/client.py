@@ -27,6 +27,7 @@ from swiftfs.errors import (
 )
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
+from swiftfs.swift.large import LargeObjects
 from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_transport
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def open_client(remote: Remote, *, connections: int = 32, deadline: float 
         yield Client(transport)
 
 
-class Client:
+class Client(LargeObjects):
     """One account. Every method raises SwiftFSError subclasses only: AuthError, Forbidden, Unavailable and
     DeadlineExceeded anywhere; the others where they are named."""
 

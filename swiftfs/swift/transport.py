@@ -35,7 +35,7 @@ from swiftfs.errors import (
     Unavailable,
     printable,
 )
-from swiftfs.swift import retry
+from swiftfs.swift import retry, wire
 from swiftfs.swift.auth import Authenticator, Token, authenticator
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
@@ -67,7 +67,7 @@ class StreamBody(Protocol):
     @property
     def size(self) -> int: ...
 
-    def open(self) -> AsyncIterator[bytes]: ...
+    def open(self) -> AsyncIterator[bytes | memoryview]: ...
 
 
 Body = bytes | StreamBody
@@ -252,12 +252,12 @@ class Transport:
         """One attempt: yields a 2xx answer with its body unread, or raises."""
         token = await self._auth.token()
         attempts.token = token
-        url = token.storage_url + path
+        url = wire.info_url(token.storage_url) if path == wire.INFO else token.storage_url + path
         if query:
             url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
         sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
         source: _CountedBody | None = None
-        data: bytes | AsyncIterator[bytes] | None = None
+        data: bytes | AsyncIterator[bytes | memoryview] | None = None
         if isinstance(body, bytes):
             data = body
         elif body is not None:
@@ -365,7 +365,7 @@ class _CountedBody:
         self._body = body
         self.failure: SwiftFSError | None = None
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
         left = self._body.size
         try:
             async for piece in self._body.open():

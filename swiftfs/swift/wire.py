@@ -15,11 +15,14 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from swiftfs.errors import Rejected, Truncated, printable
-from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, Subdir
+from swiftfs.model import ByteRange, ContainerInfo, Kind, Limits, ListingEntry, ObjectInfo, Segment, Subdir
 
 NANOSECONDS = 1_000_000_000
 MTIME_HEADER = "X-Object-Meta-Mtime"
 """Seconds with a fraction, as rclone and python-swiftclient write a file's own time."""
+
+INFO = "/info"
+"""The path that stands for the server's ``/info``, which is not below the account."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,6 +55,18 @@ def _quote(part: str) -> str:
         return quote(part, safe="")
     except UnicodeEncodeError as error:
         raise Rejected(f"'{printable(part)}' is not valid Unicode", hint="Swift keeps names as UTF-8") from error
+
+
+def info_url(storage_url: str) -> str:
+    """Where a server describes itself: beside the ``/v1`` of its storage URL.
+
+    That is the host's root for Swift, and ``/swift`` for Ceph RGW, whose storage URLs begin with that prefix.
+    """
+    scheme, _, rest = storage_url.partition("://")
+    host, slash, path = rest.partition("/")
+    parts = (slash + path).split("/")
+    before = parts[: parts.index("v1")] if "v1" in parts else [""]
+    return f"{scheme}://{host}{'/'.join(before)}{INFO}"
 
 
 def range_header(span: ByteRange) -> str:
@@ -262,3 +277,82 @@ def parse_bulk_answer(body: bytes) -> tuple[int, int, tuple[tuple[str, str], ...
     if not answer.errors and not answer.status.startswith(("2", "404")):
         raise Rejected(f"bulk delete: {printable(answer.status)} {printable(answer.body[:120])}".rstrip())
     return answer.deleted, answer.not_found, tuple(answer.errors)
+
+
+class _SwiftInfo(msgspec.Struct):
+    max_file_size: int | None = None
+
+
+class _SloInfo(msgspec.Struct):
+    max_manifest_segments: int | None = None
+
+
+class _Info(msgspec.Struct):
+    """The sections of ``/info`` that matter here."""
+
+    swift: _SwiftInfo = msgspec.field(default_factory=_SwiftInfo)
+    slo: _SloInfo | None = None
+
+
+class _ManifestRow(msgspec.Struct):
+    """One segment in the body of ``?multipart-manifest=get``."""
+
+    name: str
+    bytes: int
+    hash: str
+    range: str | None = None
+    sub_slo: bool = False
+
+
+_info = msgspec.json.Decoder(_Info)
+_manifest = msgspec.json.Decoder(list[_ManifestRow])
+
+
+def parse_limits(body: bytes) -> Limits:
+    """The limits that ``/info`` names, the usual ones for the others. Raises Truncated."""
+    usual = Limits()
+    try:
+        info = _info.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Truncated(f"unreadable /info: {printable(str(error)[:120])}") from error
+    segments = info.slo.max_manifest_segments if info.slo is not None else None
+    return Limits(max(1, info.swift.max_file_size or usual.max_file_size), max(1, segments or usual.max_segments))
+
+
+def manifest_body(segments: Sequence[Segment]) -> bytes:
+    """The JSON of a manifest's PUT. Paths in it are not quoted."""
+    return msgspec.json.encode(
+        [{"path": f"/{one.container}/{one.name}", "etag": one.md5, "size_bytes": one.size} for one in segments]
+    )
+
+
+def parse_manifest(body: bytes) -> tuple[Segment, ...] | None:
+    """An SLO's segments; None for what is no list of whole objects: Ceph RGW sends nothing, others may use ranges."""
+    try:
+        rows = _manifest.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    found: list[Segment] = []
+    for row in rows:
+        container, slash, name = row.name.lstrip("/").partition("/")
+        if not slash or row.range is not None or row.sub_slo or row.bytes < 0:
+            return None
+        found.append(Segment(container, name, row.bytes, bare_etag(row.hash)))
+    return tuple(found) or None
+
+
+def parse_manifest_answer(body: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """What is wrong after a manifest's PUT: the status and the ``container/name`` of bad segments; None for success.
+
+    Ceph RGW answers with an empty body, and Swift with one that begins with heartbeats. Raises Truncated.
+    """
+    text = body.strip()
+    if not text:
+        return None
+    try:
+        answer = _bulk_answer.decode(text)
+    except msgspec.MsgspecError as error:
+        raise Truncated(f"unreadable answer to a manifest: {printable(str(error)[:120])}") from error
+    if not answer.errors and answer.status.startswith("2"):
+        return None
+    return f"{answer.status} {answer.body}".strip(), tuple(unquote(path).lstrip("/") for path, _ in answer.errors)

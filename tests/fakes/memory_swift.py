@@ -11,8 +11,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from swiftfs.errors import Changed, Conflict, ContainerNotFound, NotFound, Rejected
-from swiftfs.model import EMPTY_MD5, ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.model import (
+    EMPTY_MD5,
+    ByteRange,
+    ContainerInfo,
+    Kind,
+    Limits,
+    ListingEntry,
+    ObjectInfo,
+    ObjectVersion,
+    Segment,
+    Subdir,
+)
 from swiftfs.swift.client import BulkDeleted
+from swiftfs.swift.large import BadSegments
 from swiftfs.swift.transport import Body, Counters
 
 SECOND = 1_000_000_000
@@ -40,6 +52,9 @@ class MemorySwift:
     most_in_flight: int = 0
     bytes_in_flight: int = 0
     most_bytes_in_flight: int = 0
+    info: Limits = field(default_factory=Limits)
+    readable: bool = True
+    manifests: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     before_store: Callable[[str], AsyncIterator[None]] | None = None
     _now: int = 0
 
@@ -160,6 +175,8 @@ class MemorySwift:
             self._request("PUT", container, name)
             objects = self._objects(container)
             received = body if isinstance(body, bytes) else await _received(body)
+            if len(received) > self.info.max_file_size:
+                raise Rejected("the store refuses the size", container=container, object=name, status=413)
             if hashlib.md5(received).hexdigest() != md5:
                 raise Rejected(
                     "the store got other bytes than were announced", container=container, object=name, status=422
@@ -170,6 +187,42 @@ class MemorySwift:
         finally:
             self.in_flight -= 1
             self.bytes_in_flight -= held
+
+    async def limits(self) -> Limits:
+        """What ``/info`` says."""
+        self._request("GET", "", "/info")
+        return self.info
+
+    async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None:
+        """An SLO's segments; None when ``readable`` says that this server shows no manifests, as Ceph RGW."""
+        self._request("GET", container, name)
+        self._stored(container, name)
+        return self.manifests.get((container, name)) if self.readable else None
+
+    async def put_manifest(
+        self,
+        container: str,
+        name: str,
+        segments: Sequence[Segment],
+        *,
+        mtime: int | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Make an SLO of segments that are there as the manifest says."""
+        self._request("MANIFEST", container, name)
+        bad = []
+        for one in segments:
+            stored = self.held.get(one.container, {}).get(one.name)
+            if stored is None or (stored.info.size, stored.info.etag) != (one.size, one.md5):
+                bad.append(f"{one.container}/{one.name}")
+        if bad or len(segments) > self.info.max_segments:
+            raise BadSegments("segments are refused", tuple(bad), container=container, object=name)
+        body = b"".join(self.held[one.container][one.name].body for one in segments)
+        self._store(container, name, body, mtime, content_type or "application/octet-stream")
+        etag = hashlib.md5("".join(one.md5 for one in segments).encode()).hexdigest()
+        stored = self.held[container][name]
+        self.held[container][name] = replace(stored, info=replace(stored.info, etag=etag, kind=Kind.SLO))
+        self.manifests[container, name] = tuple(segments)
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
         """Remove one object."""

@@ -37,6 +37,7 @@ from swiftfs.index.names import Path, Reason, hostile, reported, split, storable
         ("a\0b", Reason.NUL),
         ("a\udcffb", Reason.ENCODING),
         (".swiftfs/manifest", Reason.INTERNAL),
+        (".file-segments/a/slo/1048576/00000000-0", Reason.INTERNAL),
     ],
 )
 def test_a_name_is_a_path_or_says_why_not(name: str, place: Path | Reason) -> None:

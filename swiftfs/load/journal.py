@@ -1,0 +1,208 @@
+"""What a run remembers for the next one: hashes of local files, and segments that are to be removed.
+
+One SQLite file per source and destination. Facts about local files (path's name, size, times, inode: MD5) are
+committed once a second, for losing some costs hashing them again. Promises about the store (debts) are on the disk
+before the request they are about is sent. A journal that cannot be written costs speed, never the run; one that is
+damaged is started anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from swiftfs.errors import printable
+
+log = logging.getLogger(__name__)
+
+WHOLE = 0
+"""``span`` of the hash of a whole file; another is the segment size it was cut with."""
+COMMIT_EVERY = 1.0
+"""Seconds between two commits of hashes: a commit waits for the disk, and a second of hashing is cheap to lose."""
+SETTLED = 2_000_000_000
+"""Nanoseconds since a file's last change before its hash is kept: within one tick of the file system's clock a later
+change could leave the same time."""
+BUSY = 10.0
+"""Seconds to wait for another load of the same source and destination."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS hash (
+    name TEXT, span INTEGER, number INTEGER, identity TEXT NOT NULL, md5 TEXT NOT NULL,
+    PRIMARY KEY (name, span, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS debt (
+    name TEXT, container TEXT, segment TEXT, PRIMARY KEY (name, container, segment)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Debt:
+    """Something to remove once object ``name`` is proven to do without it.
+
+    ``segment`` is the name of an object; with a slash at its end it stands for every segment of ours below it.
+    """
+
+    name: str
+    container: str
+    segment: str
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it stands for whatever is below."""
+        return self.segment.endswith("/")
+
+
+class Identified(Protocol):
+    """A source object that can tell whether it is still the same without being read."""
+
+    @property
+    def name(self) -> str: ...
+
+    def identity(self) -> tuple[str, int] | None:
+        """What changes whenever its bytes may have changed, and the nanosecond of the last change; None: unknown."""
+
+
+class Journal:
+    """The open journal; every method may be called from any thread and blocks for the disk at the most.
+
+    ``path`` None keeps debts for this run and nothing for the next.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._lock = threading.Lock()
+        self._committed = clock()
+        self._connection = None if path is None else _open(path)
+        self._debts: set[Debt] = set()
+        with self._guarded() as connection:
+            if connection is not None:
+                self._debts = {Debt(*row) for row in connection.execute("SELECT name, container, segment FROM debt")}
+
+    def known(self, name: str, identity: str, span: int = WHOLE, number: int = 0) -> str | None:
+        """The MD5 of the file with this identity, or of its segment ``number``; None when it is not known."""
+        with self._guarded() as connection:
+            if connection is None:
+                return None
+            row = connection.execute(
+                "SELECT md5 FROM hash WHERE name = ? AND span = ? AND number = ? AND identity = ?",
+                (name, span, number, identity),
+            ).fetchone()
+            return None if row is None else str(row[0])
+        return None
+
+    def note(self, name: str, identity: tuple[str, int], md5: str, span: int = WHOLE, number: int = 0) -> None:
+        """Keep an MD5 of the file that had ``identity`` before it was read."""
+        text, changed = identity
+        if self._now() - changed < SETTLED:
+            return
+        with self._guarded() as connection:
+            if connection is None:
+                return
+            connection.execute("INSERT OR REPLACE INTO hash VALUES (?, ?, ?, ?, ?)", (name, span, number, text, md5))
+            if self._clock() - self._committed >= COMMIT_EVERY:
+                self._commit(connection)
+
+    def owe(self, debts: Iterable[Debt]) -> None:
+        """Put debts on the disk; returns when they are there."""
+        fresh = [one for one in debts if one not in self._debts]
+        with self._guarded() as connection:
+            self._debts.update(fresh)
+            if connection is not None and fresh:
+                rows = [(one.name, one.container, one.segment) for one in fresh]
+                connection.executemany("INSERT OR IGNORE INTO debt VALUES (?, ?, ?)", rows)
+                self._commit(connection)
+
+    def debts(self) -> list[Debt]:
+        """Every debt of this run and earlier ones, in order."""
+        with self._lock:
+            return sorted(self._debts)
+
+    def settle(self, debts: Iterable[Debt]) -> None:
+        """Forget debts that are paid."""
+        paid = list(debts)
+        with self._guarded() as connection:
+            self._debts.difference_update(paid)
+            if connection is not None:
+                rows = [(one.name, one.container, one.segment) for one in paid]
+                connection.executemany("DELETE FROM debt WHERE name = ? AND container = ? AND segment = ?", rows)
+                self._commit(connection)
+
+    def close(self) -> None:
+        """Commit and close; later calls remember nothing."""
+        with self._guarded() as connection:
+            if connection is not None:
+                self._commit(connection)
+        with self._lock:
+            self._drop()
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        connection.commit()
+        self._committed = self._clock()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection under its lock; a journal that fails is given up with one warning."""
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                log.warning("the journal cannot be used, a next run will hash again: %s", printable(str(error)))
+                self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def journal_path(state: Path, source: str, destination: str) -> Path:
+    """The journal of loads from ``source`` to ``destination``, texts that name them without ambiguity."""
+    digest = hashlib.sha256(f"{source}\0{destination}".encode("utf-8", "surrogateescape")).hexdigest()
+    return state / "journal" / f"{digest[:32]}.sqlite"
+
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    """An open journal, a new one in the place of a damaged one; None when there can be none."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        try:
+            return _connect(str(path))
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            log.warning("the journal %s is damaged and is started anew", printable(str(path)))
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            path.touch(mode=0o600)
+            return _connect(str(path))
+    except (OSError, sqlite3.Error) as error:
+        log.warning("there is no journal, a next run will hash again: %s", printable(str(error)))
+        return None
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(place, timeout=BUSY, check_same_thread=False)
+    try:
+        # FULL: a commit in the log is on the disk when it returns.
+        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,332 @@
+"""Large objects: sent in segments that are found again after a crash, compared by segments, never half old.
+
+Segments first, each with its MD5 as ETag, then the manifest: the object appears at once and whole. The MD5 is known
+before a segment is sent, for it is part of its name and lets the server refuse damaged bytes. A segment of up to 16 MiB
+is read once, hashed and sent from memory; a larger one is read twice, the second time mostly from the page cache: that
+copy costs a tenth of what its MD5 costs, and no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
+
+from swiftfs.errors import ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.load.journal import Debt, Journal
+from swiftfs.load.proof import Proof
+from swiftfs.load.reading import Buffers, HeldBody, SourceBody, digest_span, fill
+from swiftfs.load.segments import (
+    LargePolicy,
+    SegmentName,
+    choose_segment_size,
+    large_etag,
+    lengths,
+    name_segment,
+    proven_groups,
+    segment_of,
+    spans,
+)
+from swiftfs.model import SEGMENTS_PREFIX, SEGMENTS_SUFFIX, ByteRange, Kind, Limits, ListingEntry, ObjectInfo, Segment
+from swiftfs.swift.large import BadSegments
+
+if TYPE_CHECKING:
+    from swiftfs.load.ports import Body, Store
+    from swiftfs.load.source import Seekable, SourceObject
+    from swiftfs.load.tally import Tally
+
+log = logging.getLogger(__name__)
+
+HELD = 16 * 1024 * 1024
+"""Bytes of a segment that may be held in memory; every segment of a file of up to 1 GiB, by default."""
+HELD_AT_ONCE = 4
+"""Segments held in memory at once, of all objects: 64 MiB."""
+
+T = TypeVar("T")
+
+
+class LargeUpload:
+    """The large objects of one run into ``container``; ``places`` are the run's transfers, one for each segment."""
+
+    def __init__(
+        self,
+        store: Store,
+        container: str,
+        policy: LargePolicy,
+        limits: Limits,
+        *,
+        storage_policy: str | None,
+        places: asyncio.Semaphore,
+        pool: Executor,
+        tally: Tally,
+        halted: threading.Event,
+        journal: Journal,
+    ) -> None:
+        self._store = store
+        self._container = container
+        self._policy = policy
+        self._limits = limits
+        self._storage_policy = storage_policy
+        self._places = places
+        self._pool = pool
+        self._tally = tally
+        self._halted = halted
+        self._journal = journal
+        self._home = policy.home(container)
+        self._home_made = asyncio.Lock()
+        self._has_home = policy.in_container
+        self._buffers = Buffers(HELD_AT_ONCE)
+
+    def cuts(self, source: SourceObject) -> TypeGuard[Seekable]:
+        """Whether the object is sent in segments. Raises Rejected when it must be and cannot."""
+        seekable = hasattr(source, "identity")
+        if seekable and self._policy.cuts(source.size, self._limits):
+            return True
+        if source.size > self._limits.max_file_size:
+            most = f"the store takes {self._limits.max_file_size:,} bytes in one object"
+            why = "and large objects are switched off" if self._policy.forbidden else "and this source has no parts"
+            raise Rejected(f"it has {source.size:,} bytes; {most}, {why}")
+        return False
+
+    # What is there
+
+    async def same(self, source: SourceObject, info: ObjectInfo) -> Proof | None:
+        """The proof that the large object ``info`` has the bytes of ``source``; None when it has not, or none is to be
+        had. The source is hashed in the store's own segments, whoever made them."""
+        if info.size != source.size or not hasattr(source, "identity"):
+            return None
+        seekable = cast("Seekable", source)
+        known = await self.segments(info)
+        if known:
+            md5s = await self._hash(seekable, lengths(known))
+            return Proof(info.size, info.etag, known) if md5s == [one.md5 for one in known] else None
+        prefix = self._policy.prefix(info.name)
+        sizes = {one.segment_size for one, _ in await self._own(info.name)}
+        for size in sorted(size for size in sizes if size):
+            md5s = await self._hash(seekable, [len(span) for span in spans(info.size, size)])
+            if large_etag(md5s) == info.etag:
+                cut = zip(spans(info.size, size), md5s, strict=True)
+                segments = (
+                    Segment(self._home, name_segment(prefix, size, number, md5), len(span), md5)
+                    for number, (span, md5) in enumerate(cut)
+                )
+                return Proof(info.size, info.etag, tuple(segments))
+        return None
+
+    async def segments(self, info: ObjectInfo) -> tuple[Segment, ...] | None:
+        """The segments of a large object in the store; None where nothing proves which they are."""
+        if info.kind is Kind.SLO and (found := await self._store.segments(self._container, info.name)) is not None:
+            return found
+        if info.kind is Kind.DLO:
+            home, _, prefix = (info.manifest or "").partition("/")
+            if not prefix:
+                return None  # a manifest without a prefix would name all of a container
+            return tuple(Segment(home, one.name, one.size, one.etag) for one in await self._listed(home, prefix))
+        for home, prefix in (
+            (self._home, self._policy.prefix(info.name)),
+            (self._container + SEGMENTS_SUFFIX, f"{info.name}/"),
+            (self._container, f"{SEGMENTS_PREFIX}{info.name}/"),
+        ):
+            if (found := proven_groups(home, await self._listed(home, prefix), info.size, info.etag)) is not None:
+                return found
+        return None
+
+    async def replacing(self, info: ObjectInfo) -> None:
+        """Remember what must go once another object has taken the place of the large object ``info``."""
+        prefix = self._policy.prefix(info.name)
+        debts = [Debt(info.name, self._home, prefix)]
+        for one in await self.segments(info) or ():
+            ours = one.container == self._home and segment_of(prefix, one.name) is not None
+            if not ours and not one.name.endswith("/"):
+                debts.append(Debt(info.name, one.container, one.name))
+        await self._in_thread(self._journal.owe, debts)
+
+    # Sending
+
+    async def send(self, source: Seekable, content_type: str | None) -> Proof:
+        """Store the object and prove it. Raises as ``Store.put``, and Interrupted when the run is stopped."""
+        segment_size = choose_segment_size(source.size, self._policy, self._limits)
+        cut = spans(source.size, segment_size)
+        if len(cut) > self._limits.max_segments:
+            raise Rejected(f"it has {source.size:,} bytes, more than {self._limits.max_segments} segments may have")
+        await self._make_home()
+        await self._in_thread(self._journal.owe, [Debt(source.name, self._home, self._policy.prefix(source.name))])
+        sending = _Sending(source, segment_size, cut)
+        for last in (False, True):
+            stored = {one.text: entry for one, entry in await self._own(source.name)}
+            await self._send_segments(sending, stored)
+            source_now = await self._in_thread(source.open)
+            source_now.close()  # opened only to see that the file is still the one that was cut
+            segments = self._named(sending)
+            try:
+                await self._store.put_manifest(
+                    self._container, source.name, segments, mtime=source.mtime, content_type=content_type
+                )
+                break
+            except BadSegments as error:
+                if last:
+                    raise
+                sending.distrusted = {path.partition("/")[2] for path in error.paths}
+                log.info("segments are sent again: %s: %s", printable(source.name), printable(error.message))
+        proof = Proof(source.size, large_etag(one.md5 for one in segments), segments)
+        info = await self._store.head(self._container, source.name)
+        if (info.size, info.etag, info.kind) != (proof.size, proof.md5, Kind.SLO):
+            raise Truncated("the store holds other bytes than were sent", container=self._container, object=source.name)
+        return proof
+
+    async def _send_segments(self, sending: _Sending, stored: dict[str, ListingEntry]) -> None:
+        """Every segment that is not stored yet; the first failure ends the others' turn and is raised."""
+        numbers = iter(range(len(sending.cut)))
+        failures: list[SwiftFSError] = []
+
+        async def stream() -> None:
+            for number in numbers:
+                if failures:
+                    return
+                try:
+                    if self._halted.is_set():
+                        raise Interrupted("stopped between two segments")
+                    await self._segment(sending, number, stored)
+                except SwiftFSError as error:
+                    failures.append(error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._policy.streams, len(sending.cut))):
+                    group.create_task(stream())
+            if failures:
+                raise failures[0]
+        except BaseException:
+            self._tally.moved -= sending.moved
+            sending.moved = 0
+            raise
+
+    async def _segment(self, sending: _Sending, number: int, stored: dict[str, ListingEntry]) -> None:
+        source, span, size = sending.source, sending.cut[number], sending.segment_size
+        identity = await self._in_thread(source.identity)
+        md5 = sending.md5s[number]
+        if md5 is None and identity is not None:
+            md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
+        if md5 is not None and self._is_stored(sending, number, md5, stored):
+            return
+        if len(span) <= HELD and not self._buffers.are_taken:
+            async with self._buffers.take(len(span)) as buffer, self._places:
+                md5 = await self._in_thread(fill, source, span.start, buffer)
+                await self._note(sending, number, md5, identity)
+                if not self._is_stored(sending, number, md5, stored):
+                    await self._put(sending, number, md5, HeldBody(buffer))
+            return
+        async with self._places:
+            if md5 is None:
+                md5 = await self._in_thread(digest_span, source, span, self._halted)
+                await self._note(sending, number, md5, identity)
+                if self._is_stored(sending, number, md5, stored):
+                    return
+            sending.md5s[number] = md5
+            body = SourceBody(source, self._pool, self._tally, span)
+            try:
+                await self._put(sending, number, md5, body)
+            finally:
+                body.close()
+
+    def _is_stored(self, sending: _Sending, number: int, md5: str, stored: dict[str, ListingEntry]) -> bool:
+        """Whether the store has the segment already; then it counts as moved."""
+        sending.md5s[number] = md5
+        name = self._segment_name(sending, number, md5)
+        entry = stored.get(name)
+        length = len(sending.cut[number])
+        if entry is None or (entry.size, entry.etag) != (length, md5) or name in sending.distrusted:
+            return False
+        sending.count(number, self._tally)
+        return True
+
+    async def _note(self, sending: _Sending, number: int, md5: str, identity: tuple[str, int] | None) -> None:
+        if identity is not None:
+            note = self._journal.note
+            await self._in_thread(note, sending.source.name, identity, md5, sending.segment_size, number)
+
+    async def _put(self, sending: _Sending, number: int, md5: str, body: Body) -> None:
+        name = self._segment_name(sending, number, md5)
+        await self._store.put(self._home, name, body, md5=md5, content_type="application/octet-stream")
+        if isinstance(body, SourceBody):
+            body.close()
+        sending.count(number, self._tally)
+        log.debug("sent: %s", printable(name))
+
+    def _segment_name(self, sending: _Sending, number: int, md5: str) -> str:
+        return name_segment(self._policy.prefix(sending.source.name), sending.segment_size, number, md5)
+
+    def _named(self, sending: _Sending) -> tuple[Segment, ...]:
+        def segments() -> Iterator[Segment]:
+            for number, (span, md5) in enumerate(zip(sending.cut, sending.md5s, strict=True)):
+                assert md5 is not None
+                yield Segment(self._home, self._segment_name(sending, number, md5), len(span), md5)
+
+        return tuple(segments())
+
+    async def _hash(self, source: Seekable, sizes: Sequence[int]) -> list[str]:
+        """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""
+        # One size stands for all but the last in the journal; parts of mixed sizes are hashed each time.
+        even = all(size == sizes[0] for size in sizes[:-1]) and 0 < sizes[-1] <= sizes[0]
+        return await self._in_thread(_hash_parts, source, sizes, self._halted, self._journal if even else None)
+
+    async def _own(self, name: str) -> list[tuple[SegmentName, ListingEntry]]:
+        """The segments of ours that there are for an object, those of interrupted uploads among them."""
+        prefix = self._policy.prefix(name)
+        entries = await self._listed(self._home, prefix)
+        return [(one, entry) for entry in entries if (one := segment_of(prefix, entry.name)) is not None]
+
+    async def _listed(self, home: str, prefix: str) -> list[ListingEntry]:
+        try:
+            return [entry async for page in self._store.list_objects(home, prefix=prefix) for entry in page]
+        except ContainerNotFound:
+            return []
+
+    async def _make_home(self) -> None:
+        async with self._home_made:
+            if not self._has_home:
+                await self._store.create_container(self._home, storage_policy=self._storage_policy)
+                self._has_home = True
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+
+class _Sending:
+    """One object on its way: its parts, their MD5s as far as they are known, what has been counted."""
+
+    def __init__(self, source: Seekable, segment_size: int, cut: list[ByteRange]) -> None:
+        self.source = source
+        self.segment_size = segment_size
+        self.cut = cut
+        self.md5s: list[str | None] = [None] * len(cut)
+        self.distrusted: set[str] = set()
+        self.counted: set[int] = set()
+        self.moved = 0
+
+    def count(self, number: int, tally: Tally) -> None:
+        """Count a segment as moved, once."""
+        if number not in self.counted:
+            self.counted.add(number)
+            self.moved += len(self.cut[number])
+            tally.moved += len(self.cut[number])
+
+
+def _hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, journal: Journal | None) -> list[str]:
+    identity = source.identity()
+    md5s: list[str] = []
+    start = 0
+    for number, size in enumerate(sizes):
+        md5 = None
+        if journal is not None and identity is not None:
+            md5 = journal.known(source.name, identity[0], sizes[0], number)
+        if md5 is None:
+            md5 = digest_span(source, ByteRange(start, start + size), halted)
+            if journal is not None and identity is not None:
+                journal.note(source.name, identity, md5, sizes[0], number)
+        md5s.append(md5)
+        start += size
+    return md5s
