@@ -33,7 +33,7 @@ def extract(
 ) -> None:
     """Extract the archive SOURCE, a file or an http(s) URL, into DIRECTORY.
 
-    zip, tar, tar.gz, tar.bz2 and tar.xz are known by their first bytes. Nothing is written outside DIRECTORY: members
+    zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are known by their first bytes. Nothing is written outside DIRECTORY: members
     with absolute names, '..', links, devices, wrong checksums or the marks of a zip bomb are refused and named, the
     others are extracted, and the exit code is 1. Files appear whole or not at all; what is there already is kept, so
     a second run continues a first. A download that breaks off is continued.

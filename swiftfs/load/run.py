@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, Incomplete, Interrupted, LocalFileError, SwiftFSError, printable
+from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.plan import Plan, make_plan, wanted
 from swiftfs.load.progress import Display, shown
+from swiftfs.load.renaming import renamed
 from swiftfs.load.source import Omitted, Refused, Source, SourceObject
 from swiftfs.load.tally import Tally
-from swiftfs.load.upload import Failure, Outcome, Upload
+from swiftfs.load.upload import Failure, Outcome
 from swiftfs.load.verify import Verified, verify
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Store
+    from swiftfs.load.transform import Move, Rules
     from swiftfs.model import ListingEntry
 
 NAMED = 20
@@ -32,7 +35,10 @@ RECORDED = 1000
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What to load and how. ``prefix`` ends with a slash or is empty, and the source's names begin with it."""
+    """What to load and how. ``prefix`` ends with a slash or is empty, and the source's names begin with it.
+
+    ``rules`` say where each object belongs below it; None leaves names as they are.
+    """
 
     source: Source
     container: str
@@ -41,6 +47,7 @@ class LoadRequest:
     checkers: int = 16
     dry_run: bool = False
     storage_policy: str | None = None
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class LoadResult:
     fatal: SwiftFSError | None = None
     interrupted: bool = False
     dry_run: bool = False
+    moves: tuple[Move, ...] = ()
 
     @property
     def untried(self) -> int:
@@ -108,6 +116,10 @@ class _Run:
     async def go(self) -> LoadResult:
         request, tally, start = self._request, self.tally, self._clock()
         objects, refused, omitted = await asyncio.to_thread(_walk, request.source)
+        moves: tuple[Move, ...] = ()
+        if request.rules is not None:
+            objects, more, moves = renamed(objects, request.rules, request.prefix)
+            refused.extend(more)
         plan = make_plan(objects, await self._listed({source.name for source in objects}))
         failures = [Failure(one.name, one.reason) for one in refused]
         failures.extend(Failure(source.name, "another source object has this name") for source in plan.clashes)
@@ -137,6 +149,7 @@ class _Run:
             fatal=outcome.fatal,
             interrupted=bool(self._interrupt.presses),
             dry_run=request.dry_run,
+            moves=moves,
         )
 
     async def _listed(self, names: set[str]) -> list[ListingEntry]:
@@ -153,7 +166,8 @@ class _Run:
 
     async def _upload(self, plan: Plan[SourceObject]) -> Outcome:
         self.tally.phase = "loading"
-        upload = Upload(
+        upload = upload_for(
+            self._request.source,
             self._client,
             self._request.container,
             transfers=self._request.transfers,

@@ -149,7 +149,7 @@ class Upload:
                 raise
             except NotFound:
                 step = Step(source, Action.SEND)
-        if step.action is Action.SEND and source.size <= SMALL:
+        if step.action is Action.SEND and (source.size <= SMALL or self._dry_run):
             return _Job(source, None)
         md5 = await self._in_thread(digest, source, self._halted)
         if step.action is Action.SEND or md5 != step.etag:
@@ -161,7 +161,7 @@ class Upload:
         return None
 
     async def _transfer(self) -> None:
-        while (job := await self._queue.get()) is not None:
+        while (job := await self._next()) is not None:
             if self._halted.is_set():
                 continue
             if self._dry_run:
@@ -174,6 +174,10 @@ class Upload:
                 await self._send(job)
             except SwiftFSError as error:
                 self._failed(job.source, error)
+
+    async def _next(self) -> _Job | None:
+        """The next job for a transfer that has settled its last one; None: there is none any more."""
+        return await self._queue.get()
 
     async def _send(self, job: _Job) -> None:
         source = job.source

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ MAKERS = {
     "tar.gz": lambda path, files: make_tar(path, files, gzip.open),
     "tar.bz2": lambda path, files: make_tar(path, files, bz2.open),
     "tar.xz": lambda path, files: make_tar(path, files, lzma.open),
+    "tar.zst": lambda path, files: make_tar(path, files, zstandard.open),
 }
 
 
