@@ -18,7 +18,7 @@ from swiftfs import __version__
 from swiftfs.errors import LocalFileError, printable
 
 COMMANDS = {
-    "load": ("load", "Load a directory into a container, and prove it."),
+    "load": ("load", "Load a directory or an archive into a container, and prove it."),
     "extract": ("extract", "Unpack an archive safely."),
     "transform": ("transform", "Rename the files of a dataset by rules."),
     "mount": ("mount", "Show a container as files, read-only."),

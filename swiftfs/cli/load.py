@@ -1,11 +1,11 @@
-"""`swiftfs load`: a directory into a container, proven by a listing."""
+"""`swiftfs load`: a directory or an archive into a container, proven by a listing."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,8 @@ from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_T
 if TYPE_CHECKING:
     from swiftfs.config import Remote, RemotePath
     from swiftfs.load.progress import Display
-    from swiftfs.load.run import LoadRequest, LoadResult
+    from swiftfs.load.run import LoadResult
+    from swiftfs.load.sources import SourceRequest
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,13 @@ log = logging.getLogger(__name__)
     "--stats", default="1m", show_default=True, type=DURATION, help="Time between two lines without a terminal."
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
+@click.option("--transform", metavar="RULES", help="Name objects by these rules: see swiftfs transform.")
+@click.option(
+    "--strip-components",
+    type=click.IntRange(0, 64),
+    help="Leave out this many leading components of an archive's names. Default: see above.",
+)
+@click.option("--sha256", help="The archive must have this SHA-256.")
 @click.option("-L", "--copy-links", is_flag=True, help="Follow symbolic links instead of leaving them out.")
 @click.option("--summary-json", type=click.Path(dir_okay=False), help="Write the run's figures to this file.")
 @click.option(
@@ -70,6 +78,9 @@ def load(
     progress: bool,
     stats: float | None,
     dry_run: bool,
+    transform: str | None,
+    strip_components: int | None,
+    sha256: str | None,
     copy_links: bool,
     summary_json: str | None,
     multi_thread_streams: int,
@@ -77,11 +88,18 @@ def load(
     segment_size: int | None,
     fast_list: bool,
 ) -> None:
-    """Load the directory SOURCE into DEST, a container or a place in one.
+    """Load SOURCE, a directory or an archive, into DEST, a container or a place in one.
 
     The contents of SOURCE go below DEST, as with rclone copy. What is there already with the same size and MD5 is
     not sent again; nothing is deleted. One listing at the end proves every object's size and MD5; exit code 0 means
     that all of them are proven. The container is made when it is missing.
+
+    An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file, or an http(s) URL of a zip whose server answers
+    ranges; its members go from there to the container, and nothing is put on the disk. Members that swiftfs extract
+    would refuse are refused and named, and the exit code is 1. When everything in it lies in one top-level directory
+    that is called as the archive or as the last part of DEST, that level is left out.
+
+    --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
 
     DEST is NAME:container or NAME:container/prefix. Without it, $SWIFTFS_DEST is taken, or $RCLONE_CONTAINER with the
     only remote of rclone.conf.
@@ -98,15 +116,17 @@ def load(
       swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
       swiftfs load ./videos chi_tacc:videos --multi-thread-streams 8 --segment-size 64M
       swiftfs load ./Food-11 --dry-run
+      swiftfs load Food-11.zip chi_tacc:object-persist-netID --transform food11
     """
     import asyncio
 
     from swiftfs.config import find_remote
-    from swiftfs.errors import UsageError
+    from swiftfs.errors import UsageError, printable
+    from swiftfs.load.apply import load_rules
     from swiftfs.load.progress import choose_display
-    from swiftfs.load.run import LoadRequest, failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.run import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
-    from swiftfs.load.source import open_source
+    from swiftfs.load.sources import SourceRequest
 
     if fast_list:
         log.info("--fast-list is rclone's and changes nothing here")
@@ -115,15 +135,23 @@ def load(
     place = destination(dest, os.environ)
     remote = find_remote(place.remote, os.environ)
     prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
-    request = LoadRequest(
-        source=open_source(source, prefix=prefix, follow_links=copy_links),
-        container=place.container,
-        prefix=prefix,
-        transfers=transfers,
-        checkers=checkers,
-        dry_run=dry_run,
-        storage_policy=remote.storage_policy,
-        large=LargePolicy(
+    wanted = SourceRequest(
+        source,
+        prefix,
+        follow_links=copy_links,
+        strip=strip_components,
+        sha256=sha256,
+        called=(place.prefix or place.container).strip("/").rpartition("/")[2],
+    )
+    options = {
+        "container": place.container,
+        "prefix": prefix,
+        "transfers": transfers,
+        "checkers": checkers,
+        "dry_run": dry_run,
+        "storage_policy": remote.storage_policy,
+        "rules": load_rules(transform) if transform is not None else None,
+        "large": LargePolicy(
             cutoff=max(1, multi_thread_cutoff),
             streams=multi_thread_streams,
             segment_size=segment_size,
@@ -131,10 +159,13 @@ def load(
             in_container=remote.use_segments_container is False,
             forbidden=remote.no_large_objects,
         ),
-    )
+    }
     quiet = is_quiet()
     display = choose_display(progress=progress, quiet=quiet, stats=stats)
-    result = asyncio.run(_run(remote, request, display, os.path.realpath(source)))
+    result = asyncio.run(_run(remote, wanted, options, display))
+    if dry_run and transform is not None:
+        for move in result.moves:
+            click.echo(f"{printable(move.source)} -> {printable(move.target)}")
     for line in failure_lines(result):
         click.echo(line, err=True)
     if not quiet:
@@ -180,17 +211,28 @@ def is_quiet() -> bool:
     return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
 
 
-async def _run(remote: Remote, request: LoadRequest, display: Display, source: str) -> LoadResult:
+def _absolute(source: str) -> str:
+    """What the journal knows a source by: a path free of symbolic links, a URL as it is."""
+    from swiftfs.load.download import is_url
+
+    return source if is_url(source) else os.path.realpath(source)
+
+
+async def _run(remote: Remote, wanted: SourceRequest, options: dict[str, Any], display: Display) -> LoadResult:
     from swiftfs.config.directories import state_directory
     from swiftfs.load.journal import Journal, journal_path
-    from swiftfs.load.run import load_directory
+    from swiftfs.load.run import LoadRequest, load_directory
+    from swiftfs.load.sources import opened_source
     from swiftfs.swift.client import open_client
 
-    async with open_client(remote, connections=request.transfers + request.checkers) as client:
-        place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
-        path = None if request.dry_run else journal_path(state_directory(os.environ), source, place)
-        journal = Journal(path)
-        try:
-            return await load_directory(client, request, display, journal=journal)
-        finally:
-            journal.close()
+    origin = _absolute(wanted.text)
+    async with opened_source(wanted) as source:
+        request = LoadRequest(source, **options)
+        async with open_client(remote, connections=request.transfers + request.checkers) as client:
+            place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
+            path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
+            journal = Journal(path)
+            try:
+                return await load_directory(client, request, display, journal=journal)
+            finally:
+                journal.close()

@@ -20,6 +20,10 @@ MAGIC = 512
 """Bytes that tell an archive's kind: a tar's own magic is at 257."""
 
 
+COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
+"""First bytes of compressed files."""
+
+
 class ArchiveError(LocalFileError):
     """The archive is damaged or not one; what was taken from it before is whole."""
 
@@ -92,16 +96,21 @@ def open_archive(path: str, limits: Limits) -> AbstractContextManager[Archive]:
         raise LocalFileError(f"cannot read the archive {printable(path)}: {error.strerror}") from None
     if not head:
         raise ArchiveError(f"{printable(path)} is empty")
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or path.lower().endswith(".zip"):
-        return open_zip(path, limits)
-    if head.startswith(b"\x1f\x8b"):
-        return open_tar(path, "gz", limits)
-    if head.startswith(b"BZh"):
-        return open_tar(path, "bz2", limits)
-    if head.startswith(b"\xfd7zXZ\x00"):
-        return open_tar(path, "xz", limits)
-    if head[257:262] == b"ustar" or path.lower().endswith(".tar"):
-        return open_tar(path, "", limits)
-    raise UsageError(
-        f"{printable(path)} is neither a zip nor a tar archive", hint="zip, tar, tar.gz, tar.bz2, tar.xz are"
-    )
+    kind = kind_of(head, path)
+    if kind is None:
+        raise UsageError(
+            f"{printable(path)} is neither a zip nor a tar archive",
+            hint="zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst are",
+        )
+    return open_zip(path, limits) if kind == "zip" else open_tar(path, kind, limits)
+
+
+def kind_of(head: bytes, name: str) -> str | None:
+    """What an archive of these first bytes and this name is: ``zip``, or a tar's compression (gz, bz2, xz, zst, empty
+    for none); None for no archive. Pure."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or name.lower().endswith(".zip"):
+        return "zip"
+    for magic, compression in COMPRESSIONS.items():
+        if head.startswith(magic):
+            return compression
+    return "" if head[257:262] == b"ustar" or name.lower().endswith(".tar") else None

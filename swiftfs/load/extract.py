@@ -7,13 +7,13 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import Interrupted, LocalFileError, printable
 from swiftfs.load.archive import ArchiveError, DirectoryMember, Member, MemberReader, RefusedMember, open_archive
 from swiftfs.load.figures import noun_text
-from swiftfs.load.member import Limits, common_top, stripped, unsafe
+from swiftfs.load.member import Limits, placed, strip_count, stripped
 from swiftfs.load.source import os_reason
 from swiftfs.load.staging import HOPELESS, Staging
 
@@ -49,11 +49,8 @@ def components_to_strip(archive: str, directory: str, limits: Limits, halted: th
             for member in takewhile(lambda _: not halted.is_set(), opened.members())
             if not isinstance(member, RefusedMember | DirectoryMember)
         )
-        first = next(names, None)
         # Only when the first member looks so is the whole archive read for it: a compressed tar is read twice then.
-        if first is None or first.partition("/")[0] != base:
-            return 0
-        return 1 if common_top(chain([first], names)) == base else 0
+        return strip_count(names, {base})
 
 
 def extract(
@@ -127,13 +124,10 @@ class _Run:
             return member.reason
         if isinstance(member, DirectoryMember) and member.name in {"", "."}:
             return None  # the archive's own top: the directory itself
-        if reason := unsafe(member.name):
-            return reason
-        path = stripped(member.name, self._strip)
-        if path is None:
-            nothing = f"has no name left without its first {self._strip} components"
-            return None if isinstance(member, DirectoryMember) else nothing
-        if reason := unsafe(path):
+        path, reason = placed(member.name, self._strip)
+        if isinstance(member, DirectoryMember) and stripped(member.name, self._strip) is None:
+            return None
+        if reason is not None:
             return reason
         if isinstance(member, DirectoryMember):
             self._staging.make_directory(path)

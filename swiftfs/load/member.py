@@ -7,8 +7,9 @@ that comes from outside and is to be made below a directory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 STAGING = ".swiftfs-partial"
 """Directory at the top of a dataset in which `extract` keeps what is not whole yet; it is never loaded."""
@@ -95,6 +96,28 @@ def stripped(path: str, count: int) -> str | None:
     """``path`` without its first ``count`` components; None when nothing is left of it."""
     parts = path.split("/")[count:]
     return "/".join(parts) or None
+
+
+def placed(name: str, strip: int) -> tuple[str, str | None]:
+    """Where a member goes without its first ``strip`` components, and why it may not; None when it may."""
+    if reason := unsafe(name):
+        return name, reason
+    path = stripped(name, strip)
+    if path is None:
+        return name, f"has no name left without its first {strip} components"
+    return path, unsafe(path)
+
+
+def strip_count(names: Iterable[str], called: Collection[str]) -> int:
+    """1 when everything lies in one top-level directory whose name is in ``called``, else 0.
+
+    Only when the first name looks so are the others asked for.
+    """
+    rest = iter(names)
+    first = next(rest, None)
+    if first is None or first.partition("/")[0] not in called:
+        return 0
+    return 1 if common_top(chain([first], rest)) in called else 0
 
 
 def common_top(paths: Iterable[str]) -> str | None:

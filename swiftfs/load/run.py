@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, Incomplete, Interrupted, LocalFileError, SwiftFSError, printable
+from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
@@ -19,14 +20,16 @@ from swiftfs.load.plan import Plan, make_plan, wanted
 from swiftfs.load.progress import Display, shown
 from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL
+from swiftfs.load.renaming import renamed
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import Omitted, Refused, Source, SourceObject
 from swiftfs.load.tally import Tally
-from swiftfs.load.upload import Outcome, Upload
 from swiftfs.load.verify import Verified, verify
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Store
+    from swiftfs.load.transform import Move, Rules
+    from swiftfs.load.upload import Outcome
     from swiftfs.model import ListingEntry
 
 NAMED = 20
@@ -37,7 +40,10 @@ RECORDED = 1000
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What to load and how. ``prefix`` ends with a slash or is empty, and the source's names begin with it."""
+    """What to load and how. ``prefix`` ends with a slash or is empty, and the source's names begin with it.
+
+    ``rules`` say where each object belongs below it; None leaves names as they are.
+    """
 
     source: Source
     container: str
@@ -47,6 +53,7 @@ class LoadRequest:
     dry_run: bool = False
     storage_policy: str | None = None
     large: LargePolicy = field(default_factory=LargePolicy)
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class LoadResult:
     fatal: SwiftFSError | None = None
     interrupted: bool = False
     dry_run: bool = False
+    moves: tuple[Move, ...] = ()
 
     @property
     def untried(self) -> int:
@@ -118,6 +126,10 @@ class _Run:
     async def go(self) -> LoadResult:
         request, tally, start = self._request, self.tally, self._clock()
         objects, refused, omitted = await asyncio.to_thread(_walk, request.source)
+        moves: tuple[Move, ...] = ()
+        if request.rules is not None:
+            objects, more, moves = renamed(objects, request.rules, request.prefix)
+            refused.extend(more)
         plan = make_plan(objects, await self._listed({source.name for source in objects}))
         failures = [Failure(one.name, one.reason) for one in refused]
         failures.extend(Failure(source.name, "another source object has this name") for source in plan.clashes)
@@ -147,6 +159,7 @@ class _Run:
             fatal=outcome.fatal,
             interrupted=bool(self._interrupt.presses),
             dry_run=request.dry_run,
+            moves=moves,
         )
 
     async def _listed(self, names: set[str]) -> list[ListingEntry]:
@@ -180,7 +193,8 @@ class _Run:
         limits = None
         if any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
             limits = await self._client.limits()
-        upload = Upload(
+        upload = upload_for(
+            self._request.source,
             self._client,
             self._request.container,
             transfers=self._request.transfers,

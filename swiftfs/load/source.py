@@ -17,8 +17,6 @@ from swiftfs.errors import Changed, ContainerNotFound, LocalFileError, UsageErro
 from swiftfs.load.member import STAGING
 from swiftfs.load.plan import refusal
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-
 
 class OpenedSource(Protocol):
     """The bytes of one source object, once; every method may block and may raise Changed or LocalFileError."""
@@ -104,9 +102,7 @@ def open_source(path: str, *, prefix: str = "", follow_links: bool = False) -> S
     except OSError as error:
         raise LocalFileError(f"cannot read {printable(path)}: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
-        archive = path.lower().endswith(ARCHIVE_SUFFIXES)
-        hint = "unpack it first with `swiftfs extract`" if archive else "give the directory that holds it"
-        raise UsageError(f"{printable(path)} is not a directory", hint=hint)
+        raise UsageError(f"{printable(path)} is not a directory", hint="give the directory that holds it")
     return DirectorySource(path, prefix, follow_links=follow_links)
 
 

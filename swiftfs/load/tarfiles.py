@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import lzma
 import math
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from swiftfs.errors import printable
 from swiftfs.load.archive import ArchiveError, DirectoryMember, MemberReader, RefusedMember
 from swiftfs.load.member import Budget, Limits, normal
 
+WINDOW = 128 * 1024 * 1024
+"""Bytes of memory a zstd stream may claim: what ``zstd`` itself takes without being asked (its --long=27)."""
 DRAIN = 1024 * 1024
 """Bytes read at once behind the end mark, only for the checksum's sake."""
 PADDING = 64 * 1024 * 1024
@@ -68,7 +71,7 @@ class _StrictInfo(tarfile.TarInfo):
 
 @contextlib.contextmanager
 def open_tar(path: str, compression: str, limits: Limits) -> Iterator[TarArchive]:
-    """The tar archive at ``path``; ``compression`` is ``gz``, ``bz2``, ``xz`` or empty. Raises ArchiveError."""
+    """The tar archive at ``path``; ``compression`` is gz, bz2, xz, zst or empty. Raises ArchiveError."""
     with open(path, "rb") as raw:
         yield TarArchive(_decompressed(raw, compression), path, limits, proven_at_end=bool(compression))
 
@@ -81,8 +84,58 @@ def _decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
             return cast("BinaryIO", bz2.BZ2File(raw))
         case "xz":
             return cast("BinaryIO", lzma.LZMAFile(raw))
+        case "zst":
+            return cast("BinaryIO", _ZstdReader(raw))
         case _:
             return raw
+
+
+class _ZstdReader:
+    """A zstd stream of any number of frames, read to the end of the last.
+
+    The library's reader takes a stream that stops inside a frame for one that has ended. So a frame of our own follows
+    the last: only when its content comes out was the stream whole.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        import zstandard
+
+        # Random, so that no archive can hold it, and repeated, so that its frame does not hold it as it is.
+        self._end = os.urandom(16) * 64
+        marked = _Followed(raw, zstandard.ZstdCompressor().compress(self._end))
+        library = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+        self._stream = library.stream_reader(cast("BinaryIO", marked), read_across_frames=True)
+        self._held = b""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, empty only at the end. Raises EOFError and ValueError for damage."""
+        import zstandard
+
+        while True:
+            try:
+                piece = self._stream.read(max(1, size + len(self._end) - len(self._held)))
+            except zstandard.ZstdError as error:
+                raise ValueError(str(error)) from None
+            self._held += piece
+            taken, self._held = self._held[: -len(self._end)], self._held[-len(self._end) :]
+            if not piece and self._held != self._end:
+                raise EOFError("the zstd stream ends inside a frame")
+            if taken or not piece:
+                return taken
+
+
+class _Followed:
+    """The bytes of ``raw`` and then ``last``."""
+
+    def __init__(self, raw: BinaryIO, last: bytes) -> None:
+        self._raw = raw
+        self._last = last
+
+    def read(self, size: int, /) -> bytes:
+        if piece := self._raw.read(size):
+            return piece
+        piece, self._last = self._last[:size], self._last[size:]
+        return piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ class Upload:
                 raise
             except NotFound:
                 step = Step(source, Action.SEND)
-        if step.action is Action.SEND and (self._large.cuts(source) or source.size <= SMALL):
+        if step.action is Action.SEND and (self._large.cuts(source) or source.size <= SMALL or self._dry_run):
             return _Job(source, None)
         md5 = await self._in_thread(known_digest, source, self._halted, self._journal)
         if step.action is Action.SEND or md5 != step.etag:
@@ -179,7 +179,7 @@ class Upload:
         log.debug("same: %s", printable(source.name))
 
     async def _transfer(self) -> None:
-        while (job := await self._queue.get()) is not None:
+        while (job := await self._next()) is not None:
             if self._halted.is_set():
                 continue
             if self._dry_run:
@@ -192,6 +192,10 @@ class Upload:
                 await self._send(job)
             except SwiftFSError as error:
                 self._failed(job.source, error)
+
+    async def _next(self) -> _Job | None:
+        """The next job for a transfer that has settled its last one; None: there is none any more."""
+        return await self._queue.get()
 
     async def _send(self, job: _Job) -> None:
         source = job.source

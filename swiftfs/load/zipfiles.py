@@ -10,7 +10,7 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -47,42 +47,63 @@ _DAMAGE = (
 """What zipfile and its decompressors raise for damaged members; bz2 raises OSError and ValueError."""
 
 
+Pread = Callable[[int, int], bytes]
+"""Up to so many bytes from such an offset, as ``os.pread`` without its descriptor."""
+
+
 @contextlib.contextmanager
 def open_zip(path: str, limits: Limits) -> Iterator[ZipArchive]:
     """The zip archive at ``path``. Raises ArchiveError."""
-    size = os.path.getsize(path)
     with open(path, "rb") as raw:
-        count = member_count(raw.fileno(), size)
-        if count is None:
-            raise ArchiveError(f"{printable(path)} is not a whole zip archive: its central directory is missing")
-        if count > limits.members:
-            raise ArchiveError(f"{printable(path)} has {count:,} members, more than {limits.members:,}")
-        try:
-            archive = zipfile.ZipFile(raw)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
-            raise ArchiveError(f"{printable(path)} is not a whole zip archive: {printable(str(error))}") from None
-        with archive:
-            yield ZipArchive(archive, raw.fileno(), size, limits)
+
+        def pread(size: int, offset: int) -> bytes:
+            return os.pread(raw.fileno(), size, offset)
+
+        with opened_zip(raw, pread, os.path.getsize(path), path, limits) as archive:
+            yield archive
 
 
-def member_count(descriptor: int, size: int) -> int | None:
-    """How many members the end record claims, before any is read; None when there is no end record or several disks."""
+@contextlib.contextmanager
+def opened_zip(
+    raw: IO[bytes], pread: Pread, size: int, called: str, limits: Limits, *, headers: bool = True
+) -> Iterator[ZipArchive]:
+    """The zip archive of ``size`` bytes in ``raw``, the same as ``pread`` has; messages call it ``called``.
+
+    Without ``headers`` only the central directory is there: each local header must be judged when its member is read,
+    by :func:`header_mismatch`. Raises ArchiveError.
+    """
+    end = find_directory(pread, size)
+    if end is None:
+        raise ArchiveError(f"{printable(called)} is not a whole zip archive: its central directory is missing")
+    if end[0] > limits.members:
+        raise ArchiveError(f"{printable(called)} has {end[0]:,} members, more than {limits.members:,}")
+    try:
+        archive = zipfile.ZipFile(raw)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise ArchiveError(f"{printable(called)} is not a whole zip archive: {printable(str(error))}") from None
+    with archive:
+        yield ZipArchive(archive, pread, size, limits, headers=headers)
+
+
+def find_directory(pread: Pread, size: int) -> tuple[int, int] | None:
+    """How many members the end record claims, and the bytes of their directory; None when there is no whole one."""
     tail_start = max(0, size - END.size - COMMENT)
-    tail = os.pread(descriptor, size - tail_start, tail_start)
+    tail = pread(size - tail_start, tail_start)
     position = tail.rfind(b"PK\x05\x06")
     if position < 0 or len(tail) - position < END.size:
         return None
-    _, disk, start_disk, here, count, *_ = END.unpack_from(tail, position)
+    _, disk, start_disk, here, count, length, *_ = END.unpack_from(tail, position)
     locator = position - LOCATOR64.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
         _, _, offset, _ = LOCATOR64.unpack_from(tail, locator)
-        record = os.pread(descriptor, END64.size, min(offset, size))
+        record = pread(END64.size, min(offset, size))
         if len(record) < END64.size or record[:4] != b"PK\x06\x06":
             return None
-        return int(END64.unpack(record)[7])
+        fields = END64.unpack(record)
+        return int(fields[7]), int(fields[8])
     if disk or start_disk or here != count:
         return None
-    return int(count)
+    return int(count), int(length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +149,19 @@ class ZipArchive:
 
     proven_at_end = False
 
-    def __init__(self, archive: zipfile.ZipFile, descriptor: int, size: int, limits: Limits) -> None:
+    def __init__(
+        self, archive: zipfile.ZipFile, pread: Pread, size: int, limits: Limits, *, headers: bool = True
+    ) -> None:
         self._archive = archive
-        self._descriptor = descriptor
+        self._pread = pread
         self._size = size
         self._limits = limits
+        self._headers = headers
+
+    @property
+    def directory(self) -> int:
+        """Where the central directory begins, and every member must have ended."""
+        return self._archive.start_dir
 
     def members(self) -> Iterator[ZipMember | RefusedMember | DirectoryMember]:
         """Every member in the order of the central directory."""
@@ -158,22 +187,17 @@ class ZipArchive:
         spans: list[tuple[int, int, int]] = []
         for number, info in enumerate(infos):
             start = info.header_offset
-            head = os.pread(self._descriptor, LOCAL.size, start) if 0 <= start < self._size else b""
-            if len(head) < LOCAL.size or head[:4] != b"PK\x03\x04":
-                refused[number] = "has no local header where the directory says"
-                continue
-            fields = LOCAL.unpack(head)
-            local_flags, name_length, extra_length = fields[3], fields[10], fields[11]
-            local_name = os.pread(self._descriptor, name_length, start + LOCAL.size)
-            if _decoded(local_name, info.flag_bits) != info.orig_filename:
-                refused[number] = "has another name in its local header"
-                continue
-            if (local_flags ^ info.flag_bits) & ENCRYPTED:
-                refused[number] = "is encrypted by one header and not by the other"
-                continue
-            spans.append((start, start + LOCAL.size + name_length + extra_length + info.compress_size, number))
+            size = LOCAL.size + info.compress_size
+            if self._headers:
+                head = self._pread(LOCAL.size, start) if 0 <= start < self._size else b""
+                name_length, extra_length = header_lengths(head) or (0, 0)
+                if reason := header_mismatch(head, self._pread(name_length, start + LOCAL.size), info):
+                    refused[number] = reason
+                    continue
+                size += name_length + extra_length
+            spans.append((start, start + size, number))
         spans.sort()
-        directory = self._archive.start_dir
+        directory = self.directory
         reach, owner = 0, -1
         for start, stop, number in spans:
             if start < reach:
@@ -183,6 +207,28 @@ class ZipArchive:
             if stop > reach:
                 reach, owner = stop, number
         return refused
+
+
+def header_lengths(head: bytes) -> tuple[int, int] | None:
+    """Bytes of the name and of the extra fields that follow a local header; None when it is none."""
+    if len(head) < LOCAL.size or head[:4] != b"PK\x03\x04":
+        return None
+    fields = LOCAL.unpack_from(head)
+    return fields[10], fields[11]
+
+
+def header_mismatch(head: bytes, name: bytes, info: zipfile.ZipInfo) -> str | None:
+    """Why a member is refused for its local header and the name behind it; None when they say what the directory does.
+
+    A name or an encryption that only one of the two knows makes different programs see different archives.
+    """
+    if header_lengths(head) is None:
+        return "has no local header where the directory says"
+    if _decoded(name, info.flag_bits) != info.orig_filename:
+        return "has another name in its local header"
+    if (LOCAL.unpack_from(head)[3] ^ info.flag_bits) & ENCRYPTED:
+        return "is encrypted by one header and not by the other"
+    return None
 
 
 def _decoded(name: bytes, flags: int) -> str | None:

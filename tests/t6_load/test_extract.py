@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,11 @@ def make_zip(path: Path, files: list[tuple[str, bytes]], method: int = zipfile.Z
             info.compress_type = method
             archive.writestr(info, body)
     return path
+
+
+def zst_open(path: Path, mode: str) -> object:
+    """As the zstd program writes: with a checksum, which the library leaves out unless it is asked for."""
+    return zstandard.open(path, mode, cctx=zstandard.ZstdCompressor(write_checksum=True))
 
 
 def make_tar(path: Path, files: list[tuple[str, bytes]], opener: Callable[..., object] = open) -> Path:
@@ -78,6 +84,7 @@ MAKERS = {
     "tar.gz": lambda path, files: make_tar(path, files, gzip.open),
     "tar.bz2": lambda path, files: make_tar(path, files, bz2.open),
     "tar.xz": lambda path, files: make_tar(path, files, lzma.open),
+    "tar.zst": lambda path, files: make_tar(path, files, zst_open),
 }
 
 

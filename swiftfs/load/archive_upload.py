@@ -1,0 +1,105 @@
+"""Carry out a plan whose objects are members of an archive: read in the archive's order, sent from memory.
+
+Batches are read one after another (or several at once, where the source can), each when the budget of bytes has room;
+what a transfer has settled gives its bytes back. A member that is larger than the budget is opened by itself, as a file
+is, when its source can do that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from swiftfs.errors import Interrupted, SwiftFSError
+from swiftfs.load.archive_source import Batch, MemberSource, Unread
+from swiftfs.load.held import HELD, ByteBudget, HeldObject
+from swiftfs.load.plan import Action, Step
+from swiftfs.load.upload import Upload
+
+if TYPE_CHECKING:
+    from swiftfs.load.source import Source, SourceObject
+    from swiftfs.load.upload import _Job
+
+READ = frozenset({Action.SEND, Action.COMPARE, Action.ASK})
+"""Actions that need the object's bytes."""
+
+
+class ArchiveUpload(Upload):
+    """One run over steps whose objects ``members`` has."""
+
+    def __init__(self, members: MemberSource, *arguments: Any, held: int = HELD, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._members = members
+        self._limit = held
+        self._budget = ByteBudget(held)
+        self._held: dict[asyncio.Task[Any] | None, HeldObject] = {}
+
+    async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
+        steps = {step.source.name: step for step in pending}
+        reads = [step.source for step in steps.values() if self._is_read(step)]
+        alone = iter([step for step in steps.values() if not self._is_read(step)])
+        async with asyncio.TaskGroup() as group:
+            batches = self._members.batches(reads)
+            for _ in range(self._members.parallel):
+                group.create_task(self._read_all(batches, steps))
+            # One at a time: each goes through the archive by itself.
+            group.create_task(self._check(alone))
+        for _ in range(self._transfers):
+            await self._queue.put(None)
+
+    def _is_read(self, step: Step[SourceObject]) -> bool:
+        if step.source.size > self._limit or step.action not in READ:
+            return False
+        return not (self._dry_run and step.action is Action.SEND)
+
+    async def _read_all(self, batches: Iterator[Batch], steps: dict[str, Step[SourceObject]]) -> None:
+        for batch in batches:
+            if self._halted.is_set():
+                return
+            await self._budget.take(batch.cost)
+            left = batch.cost
+            try:
+                for found in await self._members.read(batch):
+                    if isinstance(found, Unread):
+                        self._failed(found.source, found.error)
+                    elif await self._queued(replace(steps[found.name], source=found)):
+                        left -= found.size
+            except SwiftFSError as error:
+                # The archive itself is broken or out of reach: no other member can be had.
+                if not isinstance(error, Interrupted):
+                    self._outcome.fatal = self._outcome.fatal or error
+                self._halted.set()
+                return
+            finally:
+                self._budget.give(left)
+
+    async def _queued(self, step: Step[SourceObject]) -> bool:
+        """Whether the object is on its way to a transfer, which gives its bytes back."""
+        try:
+            job = await self._decide(step)
+        except SwiftFSError as error:
+            self._failed(step.source, error)
+            return False
+        if job is None:
+            return False
+        await self._queue.put(job)
+        return True
+
+    async def _next(self) -> _Job | None:
+        task = asyncio.current_task()
+        if (settled := self._held.pop(task, None)) is not None:
+            settled.drop()
+            self._budget.give(settled.size)
+        job = await super()._next()
+        if job is not None and isinstance(job.source, HeldObject):
+            self._held[task] = job.source
+        return job
+
+
+def upload_for(source: Source, *arguments: Any, **options: Any) -> Upload:
+    """The upload that suits the source."""
+    if isinstance(source, MemberSource):
+        return ArchiveUpload(source, *arguments, **options)
+    return Upload(*arguments, **options)
