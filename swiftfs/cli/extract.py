@@ -33,10 +33,10 @@ def extract(
 ) -> None:
     """Extract the archive SOURCE, a file or an http(s) URL, into DIRECTORY.
 
-    zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are known by their first bytes. Nothing is written outside DIRECTORY: members
-    with absolute names, '..', links, devices, wrong checksums or the marks of a zip bomb are refused and named, the
-    others are extracted, and the exit code is 1. Files appear whole or not at all; what is there already is kept, so
-    a second run continues a first. A download that breaks off is continued.
+    zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are known by their first bytes. Nothing is written outside
+    DIRECTORY: members with absolute names, '..', links, devices, wrong checksums or the marks of a zip bomb are
+    refused and named, the others are extracted, and the exit code is 1. Files appear whole or not at all; what is
+    there already is kept, so a second run continues a first. A download that breaks off is continued.
 
     When everything in the archive lies in one top-level directory that is called as DIRECTORY is, that level is left
     out: Food-11.zip with Food-11/training/... fills ./Food-11, not ./Food-11/Food-11. --strip-components says
