@@ -46,7 +46,7 @@ PAUSE_LIMIT = 15.0
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a server that may answer better later."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,20 @@ def download_names(url: str) -> tuple[str, str]:
     return f"{key}.download", f"{key}.json"
 
 
+def open_session() -> aiohttp.ClientSession:
+    """A session for plain URLs: bytes come as they are stored, every wait is bounded, no credentials are known."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=STALL)
+    return aiohttp.ClientSession(timeout=timeout, auto_decompress=False, headers={"Accept-Encoding": "identity"})
+
+
+def check_redirect(url: str, response: aiohttp.ClientResponse) -> None:
+    """Raise Rejected when an https URL has led to http."""
+    if url.lower().startswith("https:") and response.url.scheme != "https":
+        raise Rejected(f"{shown_url(url)} leads from https to http, which is refused")
+
+
 async def download(
     url: str,
     directory: str,
@@ -103,14 +117,9 @@ async def download(
     ``sha256`` must be the content's, when given. Raises NotFound, Forbidden, Rejected, Unavailable, Truncated (wrong
     length or SHA-256), LocalFileError.
     """
-    import aiohttp
-
     name, beside = (os.path.join(directory, one) for one in download_names(url))
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=STALL)
     fruitless = 0
-    async with aiohttp.ClientSession(
-        timeout=timeout, auto_decompress=False, headers={"Accept-Encoding": "identity"}
-    ) as session:
+    async with open_session() as session:
         while True:
             before = _length(name)
             try:
@@ -152,14 +161,13 @@ async def _attempt(session: aiohttp.ClientSession, url: str, name: str, beside: 
     headers = {}
     if known is not None and have and known.if_range:
         headers = {"Range": f"bytes={have}-", "If-Range": known.if_range}
-    with _translated(url):
+    with translated(url):
         async with session.get(url, headers=headers) as response:
-            if url.lower().startswith("https:") and response.url.scheme != "https":
-                raise Rejected(f"{shown_url(url)} leads from https to http, which is refused")
+            check_redirect(url, response)
             if response.status == 416:
                 _forget(beside)
                 raise Truncated(f"{shown_url(url)} is shorter than what was fetched before")
-            _check_status(response.status, url)
+            check_status(response.status, url)
             if response.status == 206 and known is not None:
                 if _resumed_at(response.headers.get("Content-Range", ""), known) != have:
                     _forget(beside)
@@ -185,13 +193,14 @@ async def _attempt(session: aiohttp.ClientSession, url: str, name: str, beside: 
 
 def _resumed_at(content_range: str, known: Validator) -> int | None:
     """The first byte of a 206 answer; None when it is no range of the content that is known."""
-    match = _CONTENT_RANGE.fullmatch(content_range)
+    match = CONTENT_RANGE.fullmatch(content_range)
     if match is None or (known.size is not None and match[2] not in {"*", str(known.size)}):
         return None
     return int(match[1])
 
 
-def _check_status(status: int, url: str) -> None:
+def check_status(status: int, url: str) -> None:
+    """Raise what a status other than 200 and 206 means: Forbidden, NotFound, Unavailable, Rejected."""
     where = shown_url(url)
     if status in {200, 206}:
         return
@@ -205,7 +214,7 @@ def _check_status(status: int, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
+def translated(url: str) -> Iterator[None]:
     """Turn aiohttp's errors into ours, without their text: it may hold the URL's query."""
     import aiohttp
 

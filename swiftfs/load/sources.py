@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from swiftfs.errors import UsageError
 from swiftfs.load.archive_source import SUFFIXES, ArchiveSource
-from swiftfs.load.download import check_file, check_sha256, is_url
+from swiftfs.load.download import check_file, check_sha256, is_url, shown_url
+from swiftfs.load.remote_zip import opened_remote_zip
 from swiftfs.load.source import Source, open_source
 
 
@@ -44,6 +45,15 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
         if sha256 is not None or request.strip is not None:
             raise UsageError("--sha256 and --strip-components are for archives")
         yield open_source(text, prefix=request.prefix, follow_links=request.follow_links)
+        return
+    if is_url(text):
+        async with opened_remote_zip(text, request.prefix, strip=request.strip, called=called, sha256=sha256) as remote:
+            if remote is None:
+                raise UsageError(
+                    f"{shown_url(text)} is no zip on a server that answers ranges",
+                    hint="fetch and unpack it with `swiftfs extract`, then load the directory",
+                )
+            yield remote
         return
     if sha256 is not None:
         await asyncio.to_thread(check_file, text, sha256)

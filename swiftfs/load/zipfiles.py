@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 from swiftfs.errors import printable
 from swiftfs.load.archive import ArchiveError, DirectoryMember, MemberReader, RefusedMember
@@ -75,8 +75,8 @@ def opened_zip(
     end = find_directory(pread, size)
     if end is None:
         raise ArchiveError(f"{printable(called)} is not a whole zip archive: its central directory is missing")
-    if end[0] > limits.members:
-        raise ArchiveError(f"{printable(called)} has {end[0]:,} members, more than {limits.members:,}")
+    if end.count > limits.members:
+        raise ArchiveError(f"{printable(called)} has {end.count:,} members, more than {limits.members:,}")
     try:
         archive = zipfile.ZipFile(raw)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
@@ -85,8 +85,18 @@ def opened_zip(
         yield ZipArchive(archive, pread, size, limits, headers=headers)
 
 
-def find_directory(pread: Pread, size: int) -> tuple[int, int] | None:
-    """How many members the end record claims, and the bytes of their directory; None when there is no whole one."""
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What the end record claims of the central directory: its members, its bytes, and where they begin."""
+
+    count: int
+    size: int
+    start: int
+
+
+def find_directory(pread: Pread, size: int) -> Directory | None:
+    """What the end of a zip of ``size`` bytes claims, before more is read; None when it has no end record, or several
+    disks."""
     tail_start = max(0, size - END.size - COMMENT)
     tail = pread(size - tail_start, tail_start)
     position = tail.rfind(b"PK\x05\x06")
@@ -100,10 +110,10 @@ def find_directory(pread: Pread, size: int) -> tuple[int, int] | None:
         if len(record) < END64.size or record[:4] != b"PK\x06\x06":
             return None
         fields = END64.unpack(record)
-        return int(fields[7]), int(fields[8])
+        return Directory(fields[7], fields[8], max(0, offset - fields[8]))
     if disk or start_disk or here != count:
         return None
-    return int(count), int(length)
+    return Directory(count, length, max(0, tail_start + position - length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,16 @@ class ZipMember:
             raise ArchiveError(f"is damaged: {printable(str(error))}") from None
         with stream:
             yield _ZipReader(stream, self.size)
+
+    @contextlib.contextmanager
+    def read_from(self, compressed: IO[bytes]) -> Iterator[MemberReader]:
+        """As :meth:`open`, from a stream that stands where the member's bytes begin."""
+        try:
+            stream = zipfile.ZipExtFile(compressed, "r", self.info)
+        except _DAMAGE as error:
+            raise ArchiveError(f"is damaged: {printable(str(error))}") from None
+        with stream:
+            yield _ZipReader(cast("IO[bytes]", stream), self.size)
 
 
 class _ZipReader:
@@ -195,6 +215,9 @@ class ZipArchive:
                     refused[number] = reason
                     continue
                 size += name_length + extra_length
+            elif start < 0:
+                refused[number] = "has no local header where the directory says"
+                continue
             spans.append((start, start + size, number))
         spans.sort()
         directory = self.directory

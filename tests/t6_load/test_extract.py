@@ -45,11 +45,6 @@ def make_zip(path: Path, files: list[tuple[str, bytes]], method: int = zipfile.Z
     return path
 
 
-def zst_open(path: Path, mode: str) -> object:
-    """As the zstd program writes: with a checksum, which the library leaves out unless it is asked for."""
-    return zstandard.open(path, mode, cctx=zstandard.ZstdCompressor(write_checksum=True))
-
-
 def make_tar(path: Path, files: list[tuple[str, bytes]], opener: Callable[..., object] = open) -> Path:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -75,6 +70,11 @@ def reasons(result: Extracted) -> dict[str, str]:
     return {one.name: one.reason for one in result.refused}
 
 
+def open_zstd(path: Path, mode: str) -> object:
+    """As the program ``zstd`` writes: with a checksum."""
+    return zstandard.open(path, mode, cctx=zstandard.ZstdCompressor(write_checksum=True))
+
+
 MAKERS = {
     "zip": lambda path, files: make_zip(path, files),
     "stored": lambda path, files: make_zip(path, files, zipfile.ZIP_STORED),
@@ -84,7 +84,7 @@ MAKERS = {
     "tar.gz": lambda path, files: make_tar(path, files, gzip.open),
     "tar.bz2": lambda path, files: make_tar(path, files, bz2.open),
     "tar.xz": lambda path, files: make_tar(path, files, lzma.open),
-    "tar.zst": lambda path, files: make_tar(path, files, zst_open),
+    "tar.zst": lambda path, files: make_tar(path, files, open_zstd),
 }
 
 

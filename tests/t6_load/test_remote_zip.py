@@ -1,0 +1,315 @@
+"""A zip at a URL, read by ranges: the members wanted, one version, breaks survived, and little more than its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import struct
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from fakes.memory_swift import MemorySwift
+
+from swiftfs.errors import Incomplete, SwiftFSError
+from swiftfs.load import remote_zip
+from swiftfs.load.archive_upload import ArchiveUpload
+from swiftfs.load.progress import Silent
+from swiftfs.load.ranged import RangedURL
+from swiftfs.load.remote_zip import REQUEST, TAIL, Fetched
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.sources import SourceRequest, opened_source
+from swiftfs.load.transform import FOOD11, Rules
+
+Files = dict[str, bytes]
+FILES: Files = {
+    "Food-11/training/0_0.jpg": b"",
+    "Food-11/training/10_1.jpg": os.urandom(5_000_000),
+    **{f"Food-11/validation/{n % 11}_{n}.jpg": os.urandom(100 + 40 * n) + bytes(300) for n in range(300)},
+    "Food-11/evaluation/ä b.txt": b"a text that deflates well " * 100_000,
+}
+
+
+@dataclass
+class Server:
+    """Serves ``body`` with or without ranges. ``cuts`` are how many bytes the next answers send before they break off,
+    ``statuses`` what the next ones answer instead; ``change_after`` answers, the content is another."""
+
+    body: bytes
+    ranges: bool = True
+    etag: str | None = '"v1"'
+    cuts: list[int | None] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    change_after: int | None = None
+    asked: list[str] = field(default_factory=list)
+    sent: int = 0
+    headers: set[str] = field(default_factory=set)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.headers.get("Range", ""))
+        self.headers |= {name.lower() for name in request.headers}
+        if self.change_after is not None and len(self.asked) > self.change_after:
+            self.etag, self.body = '"v2"', self.body[::-1]
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0))
+        start, stop, status = 0, len(self.body), 200
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.asked[-1])
+        if self.ranges and match and request.headers.get("If-Range", self.etag) == self.etag:
+            status = 206
+            if match[1]:
+                start, stop = int(match[1]), min(int(match[2]) + 1, stop)
+            else:
+                start = max(0, stop - int(match[2]))
+        response = web.StreamResponse(status=status)
+        if self.etag:
+            response.headers["ETag"] = self.etag
+        if status == 206:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(self.body)}"
+        response.content_length = stop - start
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            cut = self.cuts.pop(0) if self.cuts else None
+            part = self.body[start : stop if cut is None else min(start + cut, stop)]
+            for place in range(0, len(part), 65_536):
+                await response.write(part[place : place + 65_536])
+            self.sent += len(part)
+            if cut is not None and request.transport is not None:
+                await asyncio.sleep(0)
+                request.transport.close()
+        return response
+
+
+@contextlib.asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_get("/data/{name}", server.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}/data/Food-11.zip?signature=secret"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    for function in (RangedURL.__init__, remote_zip.fetch_tail, remote_zip.opened_remote_zip.__wrapped__):  # type: ignore[attr-defined]
+        monkeypatch.setitem(function.__kwdefaults__, "pause", at_once)
+
+
+def make_zip(path: Path, files: Files) -> bytes:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2024, 1, 2, 3, 4, 6)), body, zipfile.ZIP_DEFLATED)
+    return path.read_bytes()
+
+
+def load(
+    server: Server,
+    store: MemorySwift,
+    *,
+    rules: Rules | None = None,
+    dry_run: bool = False,
+    then: Callable[[LoadResult], Awaitable[None]] | None = None,
+    **rest: object,
+) -> LoadResult:
+    async def run() -> LoadResult:
+        async with (
+            serving(server) as url,
+            opened_source(SourceRequest(url, **rest)) as source,  # type: ignore[arg-type]
+        ):
+            request = LoadRequest(source, "c", transfers=4, checkers=2, rules=rules, dry_run=dry_run)
+            return await load_directory(store, request, Silent(), pause=lambda _: asyncio.sleep(0))
+
+    return asyncio.run(run())
+
+
+def plain(files: Files) -> Files:
+    return {name.removeprefix("Food-11/"): body for name, body in files.items()}
+
+
+def test_a_remote_zip_makes_the_objects_of_the_local_one(tmp_path: Path) -> None:
+    """Every member arrives with its bytes; the bytes asked for are hardly more than the archive's, in few requests."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    store = MemorySwift()
+    result = load(server, store)
+    assert outcome_error(result) is None
+    assert plain(FILES) == store.bodies("c")
+    assert server.sent <= len(server.body) + TAIL
+    assert len(server.asked) <= 2 + -(-len(server.body) // REQUEST) * 2
+    assert f"bytes=-{TAIL}" == server.asked[0]
+    assert "x-auth-token" not in server.headers
+    local = MemorySwift()
+
+    async def run() -> None:
+        async with opened_source(SourceRequest(str(tmp_path / "a.zip"), called="Food-11")) as source:
+            await load_directory(local, LoadRequest(source, "c"), Silent())
+
+    asyncio.run(run())
+    assert local.bodies("c") == store.bodies("c")
+    assert {n: s.info.mtime for n, s in local.held["c"].items()} == {
+        n: s.info.mtime for n, s in store.held["c"].items()
+    }
+
+
+def test_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
+    """A member whose object has another size is fetched; a dry run fetches nothing that would be sent."""
+    files = {f"{n}": os.urandom(REQUEST) for n in range(4)}
+    server = Server(make_zip(tmp_path / "a.zip", files))
+    load(server, MemorySwift(), dry_run=True)
+    assert [f"bytes=-{TAIL}"] == server.asked
+    assert server.sent == TAIL
+
+
+def test_a_directory_larger_than_the_tail_is_fetched_once(tmp_path: Path) -> None:
+    """3,000 members with long names: the rest of the directory comes with one more request."""
+    files = {f"{'long name ' * 10}{n}": b"%d" % n for n in range(3000)}
+    server = Server(make_zip(tmp_path / "a.zip", files))
+    store = MemorySwift()
+    load(server, store)
+    assert files == store.bodies("c")
+    assert len(server.asked) == 3
+
+
+def test_rules_and_the_common_top_folder_apply(tmp_path: Path) -> None:
+    """Names are made as for a local archive."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    store = MemorySwift()
+    load(server, store, rules=FOOD11, prefix="")
+    assert "training/class_10/10_1.jpg" in store.bodies("c")
+    kept = MemorySwift()
+    load(server, kept, strip=0)
+    assert kept.bodies("c") == FILES
+
+
+def test_answers_that_break_off_are_continued(tmp_path: Path) -> None:
+    """Broken connections and statuses that pass cost only what was not there yet, and no byte is wrong."""
+    body = make_zip(tmp_path / "a.zip", FILES)
+    server = Server(body, cuts=[100, None, 100_000, 1, 0, 700_000], statuses=[503])
+    store = MemorySwift()
+    result = load(server, store)
+    assert outcome_error(result) is None
+    assert plain(FILES) == store.bodies("c")
+    assert server.sent <= len(body) + 2 * TAIL
+
+
+def test_a_server_that_fails_for_good_ends_the_load(tmp_path: Path) -> None:
+    """After a bounded number of fruitless attempts the run ends with the server's status and names no secret."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES), statuses=[503] * 100)
+    with pytest.raises(SwiftFSError, match="answers with status 503") as caught:
+        load(server, MemorySwift())
+    assert "secret" not in str(caught.value)
+    assert len(server.asked) < 10
+    with pytest.raises(SwiftFSError, match="is not there"):
+        load(Server(b"", statuses=[404]), MemorySwift())
+
+
+@pytest.mark.parametrize("etag", ['"v1"', None])
+def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None) -> None:
+    """When the URL has other content after the directory was read, no wrong byte is stored and the run fails."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES), change_after=1, etag=etag)
+    store = MemorySwift(held={"c": {}})
+    error = outcome_error(load(server, store))
+    assert error is not None
+    assert set(store.bodies("c").items()) <= set(plain(FILES).items())
+    assert "secret" not in str(error)
+
+
+def test_a_server_without_ranges_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    """A zip that only comes as a whole is not loaded; the way over the disk is named."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES), ranges=False)
+    with pytest.raises(SwiftFSError, match="swiftfs extract"):
+        load(server, MemorySwift())
+    assert len(server.asked) == 1
+
+
+def test_the_sha256_is_that_of_the_whole(tmp_path: Path) -> None:
+    """A right checksum lets the load run, a wrong one ends it before a request is sent to the store."""
+    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    store = MemorySwift()
+    with pytest.raises(SwiftFSError, match="has the SHA-256"):
+        load(server, store, sha256="0" * 64)
+    assert store.log == []
+    assert outcome_error(load(server, store, sha256=hashlib.sha256(server.body).hexdigest())) is None
+
+
+def test_damaged_and_hostile_members_fail_alone(tmp_path: Path) -> None:
+    """A wrong CRC, another name in the local header, an unsafe name: each is named, and no object comes of it."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("good", "crc", "name", "../up", "fine", "overlap"):
+            archive.writestr(name, name.encode() * 1000)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"crccrc") + 900] ^= 1
+    raw[raw.index(b"name")] ^= 1
+    # The directory has "overlap" begin where "fine" does.
+    entries = [match.start() for match in re.finditer(rb"PK\x01\x02", raw)]
+    raw[entries[5] + 42 : entries[5] + 46] = raw[entries[4] + 42 : entries[4] + 46]
+    store = MemorySwift()
+    result = load(Server(bytes(raw)), store)
+    reasons = {one.name: one.reason for one in result.failures}
+    assert set(reasons) == {"crc", "name", "../up", "fine", "overlap"}
+    assert "CRC" in reasons["crc"]
+    assert reasons["name"] == "has another name in its local header"
+    assert "shares bytes" in reasons["overlap"]
+    assert set(store.bodies("c")) == {"good"}
+    assert isinstance(outcome_error(result), Incomplete)
+
+
+def test_a_member_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with what to do instead; the others go."""
+    monkeypatch.setitem(ArchiveUpload.__init__.__kwdefaults__, "held", 1_000_000)
+    server = Server(make_zip(tmp_path / "a.zip", {"big": os.urandom(1_000_001), "small": b"1"}))
+    store = MemorySwift()
+    result = load(server, store)
+    assert [one.name for one in result.failures] == ["big"]
+    assert "without staging" in result.failures[0].reason
+    assert set(store.bodies("c")) == {"small"}
+
+
+@pytest.mark.parametrize("cut", [10, 22, 500, 5000])
+def test_what_is_no_whole_zip_is_an_error(tmp_path: Path, cut: int) -> None:
+    """An archive cut short has no end record where one must be."""
+    body = make_zip(tmp_path / "a.zip", FILES)
+    with pytest.raises(SwiftFSError):
+        load(Server(body[:-cut]), MemorySwift())
+
+
+def test_a_zip64_archive_is_read(tmp_path: Path) -> None:
+    """Offsets and counts of the zip64 records are understood."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a", "w", force_zip64=True) as member:
+        member.write(b"x" * 1000)
+    raw = path.read_bytes()
+    end = raw.rindex(b"PK\x05\x06")
+    size, offset = struct.unpack_from("<LL", raw, end + 12)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, size, offset)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    store = MemorySwift()
+    load(Server(raw[:end] + record + locator + last), store)
+    assert store.bodies("c") == {"a": b"x" * 1000}
+
+
+def test_fetched_bytes_read_as_one_stream() -> None:
+    """Pieces of any size are read and skipped over as if they were one; going back is refused."""
+    body = os.urandom(1000)
+    fetched = Fetched(50, [body[:1], body[1:400], body[400:]])
+    assert fetched.exactly(3) == body[:3]
+    fetched.skip_to(50 + 450)
+    assert fetched.exactly(10**6) == body[450:]
+    assert fetched.read(1) == b""
+    with pytest.raises(SwiftFSError, match="shares bytes"):
+        fetched.skip_to(60)
