@@ -133,7 +133,7 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
       fusermount3 -u /mnt/object
     """
-    from swiftfs.mount import daemonize, session
+    from swiftfs.mount import daemonize, notify, session
     from swiftfs.mount.preflight import before_mount
 
     settings = _settings(source, mountpoint, given)
@@ -144,7 +144,12 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
         recover=given["recover"],
     )
     if not given["daemon"]:
-        session.serve(settings, lambda: log.info("%s is ready", settings.mountpoint))
+
+        def say_ready() -> None:
+            log.info("%s is ready", settings.mountpoint)
+            notify.ready(os.environ)
+
+        session.serve(settings, say_ready)
         return
     log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
 
