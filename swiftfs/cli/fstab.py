@@ -1,8 +1,9 @@
 """``mount.swiftfs``: what mount(8) calls for a line of fstab, turned into a ``swiftfs mount`` command line.
 
 Pure: words in, words out. mount(8) calls ``/sbin/mount.swiftfs SOURCE DIR [-sfnv] [-N namespace] [-t type]
-[-o options]`` ("External helpers" in its manual). Every flag of ``swiftfs mount`` is an option by its name, ``-`` or ``_`` between the
-words; what only mount(8) and systemd understand is dropped; the kernel's own options go to fusermount3.
+[-o options]`` ("External helpers" in its manual). Every flag of ``swiftfs mount`` is an option by its name, ``-`` or
+``_`` between the words; what only mount(8) and systemd understand is dropped; the kernel's own options go to
+fusermount3.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
+    AskAlive,
     Failed,
     FromFetch,
     Have,
@@ -33,6 +34,7 @@ from swiftfs.fetch.protocol import (
     StartFailed,
     Status,
 )
+from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange
 from swiftfs.swift.client import Client, open_client
 
@@ -163,6 +165,7 @@ class Worker:
         self._jobs = Jobs(hello.streams)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresh_asked = asyncio.Event()
+        self._watchdog = Watchdog()
         self._fetched = 0
         self._failed = 0
 
@@ -182,7 +185,9 @@ class Worker:
         if self._indexer.stale:
             self._refresh_asked.set()
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(self._refresh()), group.create_task(self._housekeeping())]
+            background = [
+                group.create_task(task) for task in (self._refresh(), self._housekeeping(), self._watch_parent())
+            ]
             await self._messages()
             for task in [*background, *self._tasks]:
                 task.cancel()
@@ -190,6 +195,7 @@ class Worker:
 
     async def _messages(self) -> None:
         while (message := await self._link.receive()) is not None:
+            self._watchdog.heard()
             match message:
                 case protocol.Want():
                     self._jobs.add(message)
@@ -208,6 +214,8 @@ class Worker:
                     self._refresh_asked.set()
                 case protocol.AskStatus():
                     self._link.send(self._status())
+                case protocol.Alive():
+                    pass  # that it came is all it says
                 case protocol.Hello():
                     log.warning("a second greeting")
 
@@ -285,6 +293,22 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH)
             self._cache.flush()
+
+    async def _watch_parent(self) -> None:
+        """Ask for signs of life; when none comes for too long, end the mount so that its readers are freed."""
+        tick = tick_seconds(self._hello.deadline)
+        while True:
+            self._link.send(AskAlive())
+            await asyncio.sleep(tick)
+            if self._watchdog.tick():
+                log.error(
+                    "the process %d that serves %s has not answered for %.0f s: ending its mount",
+                    self._hello.parent,
+                    self._hello.mountpoint,
+                    tick * TICKS,
+                )
+                give_up(self._hello.parent, self._hello.mountpoint)
+                self._watchdog.heard()
 
     def _status(self) -> Status:
         counters = self._client.counters

@@ -125,6 +125,7 @@ class _Session:
                 deadline=settings.deadline,
                 refresh=settings.refresh,
                 parent=os.getpid(),
+                mountpoint=os.fspath(settings.mountpoint),
             )
             self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
             first = await nursery.start(self._fetch.run)
