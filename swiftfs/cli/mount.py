@@ -119,6 +119,7 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     "--dir-perms", type=PERMISSIONS, default="0555", show_default=True, help="Permission bits of directories."
 )
 @click.option("--no-kernel-tuning", is_flag=True, help="Leave the kernel's read-ahead for this mount alone.")
+@click.option("--pin", metavar="DIGEST", help="Show exactly the dataset of this manifest, see load --manifest.")
 @click.option("--metrics-addr", metavar="[HOST:]PORT", help="Serve Prometheus figures there; loopback by default.")
 @click.option("-o", "--option", "options", multiple=True, help="An option for fusermount3, such as noexec.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Where a mount in the background writes its log.")
@@ -165,6 +166,7 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
     """The frozen settings that a command line means. Raises UsageError and ConfigError."""
     from swiftfs import config
     from swiftfs.cache.budget import default_limit
+    from swiftfs.fetch.manifest import check_digest
     from swiftfs.fs.fuse import View
     from swiftfs.fs.prefetch import Mode
     from swiftfs.mount.control import socket_path
@@ -210,6 +212,7 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
         prefetch=Mode(given["prefetch"]),
         tune_kernel=not given["no_kernel_tuning"],
         options=tuple(given["options"]),
+        pin=check_digest(given["pin"]) if given["pin"] else "",
         metrics=listen_address(given["metrics_addr"]) if given["metrics_addr"] else None,
     )
 

@@ -103,6 +103,8 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
         ("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes"),
         ("prefetch", f"{answer['prefetch']['mode']}, reading looks {answer['prefetch']['pattern']}"),
     ]  # fmt: skip
+    if answer["pin"]:
+        rows.append(("pinned to", f"{answer['pin']}, {fetch['drifted']:,} files are not in the store as they were"))
     if fetch["hidden"]:
         rows.append(("not shown", f"{fetch['hidden']:,} objects whose names no file can have, see --hidden"))
     return rows

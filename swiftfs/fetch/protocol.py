@@ -35,7 +35,8 @@ class Hello(Message, frozen=True):
     """The first message to a fetch process: what to serve. Sizes in bytes, times in seconds.
 
     ``cache_size`` 0 keeps no cache beyond what is being read. ``refresh`` None never lists again by itself. ``parent``
-    is the process that serves ``mountpoint``: should it stop to answer, its mount is ended.
+    is the process that serves ``mountpoint``: should it stop to answer, its mount is ended. ``pin`` is the digest
+    of the manifest to show; '' shows what is listed.
     """
 
     remote: str
@@ -51,6 +52,7 @@ class Hello(Message, frozen=True):
     refresh: float | None
     parent: int
     mountpoint: str = ""
+    pin: str = ""
 
 
 class Ready(Message, frozen=True):
@@ -188,6 +190,7 @@ class Status(Message, frozen=True):
     cache_bytes: int
     cache_limit: int
     hidden: int
+    drifted: int = 0
 
 
 ToFetch = Hello | Want | Wants | Forget | Touch | Bad | Refresh | AskStatus | Alive

@@ -21,6 +21,7 @@ from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
+from swiftfs.fetch.pinned import PinnedIndexer
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
@@ -92,7 +93,11 @@ async def _start(hello: Hello, link: _Link, stack: contextlib.AsyncExitStack) ->
         Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
     )
     stack.callback(cache.close)
-    indexer = Indexer(client, Path(hello.index_dir), account, hello.container, hello.prefix)
+    indexes = Path(hello.index_dir)
+    if hello.pin:
+        indexer: Indexer = PinnedIndexer(client, indexes, account, hello.container, hello.prefix, hello.pin)
+    else:
+        indexer = Indexer(client, indexes, account, hello.container, hello.prefix)
     stack.callback(indexer.close)
     await indexer.prepare()
     return Worker(hello, link, client, cache, indexer, account)
@@ -325,4 +330,5 @@ class Worker:
             cache_bytes=cache.bytes,
             cache_limit=cache.limit,
             hidden=self._indexer.hidden,
+            drifted=self._indexer.drifted,
         )

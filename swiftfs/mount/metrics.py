@@ -36,6 +36,7 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Answer], float | int]], ...] = (
     ("directories", "gauge", "Directories in the tree.", lambda a: a["directories"]),
     ("dataset_bytes", "gauge", "Bytes of all files in the tree.", lambda a: a["bytes"]),
     ("hidden_objects", "gauge", "Objects that the tree does not show.", lambda a: a["fetch"]["hidden"]),
+    ("drifted_files", "gauge", "Files of a pinned dataset that changed.", lambda a: a["fetch"]["drifted"]),
     ("known_inodes", "gauge", "Inodes that the kernel knows.", lambda a: a["known_inodes"]),
     ("fuse_requests_total", "counter", "Requests of the kernel.", lambda a: a["fuse_requests"]),
     ("opens_total", "counter", "Files opened.", lambda a: a["reads"]["opens"]),

@@ -43,7 +43,8 @@ class MountSettings:
     """Everything a mount needs to know. Sizes in bytes, times in seconds; ``refresh`` None never lists again.
 
     ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
-    ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in.
+    ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in. ``pin`` is the digest of the
+    manifest to show, '' for what the container holds.
     """
 
     remote: str
@@ -65,6 +66,7 @@ class MountSettings:
     tune_kernel: bool
     options: tuple[str, ...] = ()
     metrics: tuple[str, int] | None = None
+    pin: str = ""
 
     @property
     def fsname(self) -> str:
@@ -126,6 +128,7 @@ class _Session:
                 refresh=settings.refresh,
                 parent=os.getpid(),
                 mountpoint=os.fspath(settings.mountpoint),
+                pin=settings.pin,
             )
             self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
             first = await nursery.start(self._fetch.run)
@@ -209,6 +212,8 @@ class _Session:
         while True:
             await trio.sleep(HOUSEKEEPING)
             self._vfs.keep_house()
+            if self._settings.pin:
+                continue  # another listing cannot bring a pinned version back
             if self._vfs.changed and time.monotonic() - self._last_refresh > STALE_REFRESH_PAUSE:
                 self._vfs.changed = False
                 await self._refresh()
@@ -272,6 +277,7 @@ class _Session:
             "fetch_pid": self._fetch.process.pid if self._fetch.process is not None else None,
             "fetch_restarts": self._fetch.restarts,
             "uptime": time.time() - self._started,
+            "pin": self._settings.pin,
             "files": totals.files,
             "directories": totals.directories,
             "bytes": totals.bytes,

@@ -17,7 +17,7 @@ def answer(**changes: int) -> dict[str, Any]:
     """A mount's answer with some figures set."""
     fetch = dict.fromkeys(
         ("requests", "received", "retries", "logins", "fetched_chunks", "failed_chunks", "waiting", "running",
-         "cache_bytes", "cache_limit", "hidden"), 0)  # fmt: skip
+         "cache_bytes", "cache_limit", "hidden", "drifted"), 0)  # fmt: skip
     reads = dict.fromkeys(("opens", "reads", "read_bytes", "hits", "misses", "errors", "waited"), 0)
     for name, value in changes.items():
         (fetch if name in fetch else reads)[name] = value
@@ -25,6 +25,7 @@ def answer(**changes: int) -> dict[str, Any]:
         "remote": "r:c", "mountpoint": '/mnt/a "b"', "pid": 1, "uptime": 2.5, "files": 3, "directories": 1, "bytes": 9,
         "fetch_restarts": 0, "known_inodes": 1, "fuse_requests": 7, "prefetch": {"mode": "auto", "pattern": "sparse"},
         "slowest": [{"seconds": 1.25, "ago": 3.0, "object": "[slow] one", "chunk": 0}], "fetch": fetch, "reads": reads,
+        "pin": "",
     }  # fmt: skip
 
 
