@@ -14,6 +14,9 @@ COMPLETION = "_SWIFTFS_COMPLETE"
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+BAD_INVOCATION = 1
+MOUNT_FAILED = 32
+"""mount(8)'s codes."""
 BROKEN_PIPE = 141
 """128 + the signal's number, as shells report a program that a signal ended."""
 
@@ -66,6 +69,20 @@ def main() -> int:
             raise
         text = printable(f"{type(error).__name__}: {error}")
         return _complain(f"internal error: {text}; run it again with -vv for the details", FAILED)
+
+
+def mount_helper() -> int:
+    """``mount.swiftfs``, as mount(8) calls it; returns one of its exit codes ("EXIT STATUS" in its manual)."""
+    from swiftfs.cli.fstab import mount_words
+
+    try:
+        words = mount_words(sys.argv[1:])
+    except SwiftFSError as error:
+        return _complain(str(error), BAD_INVOCATION)
+    if words is None:
+        return 0
+    sys.argv[1:] = words
+    return MOUNT_FAILED if main() else 0
 
 
 def _wants_details() -> bool:

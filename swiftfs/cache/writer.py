@@ -88,18 +88,19 @@ class Writer:
         self,
         path: Path,
         *,
-        limit: int,
+        limit: int | None,
         min_free: int = 0,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the cache at ``path`` to hold at most ``limit`` bytes of content and leave the disk ``min_free``.
 
-        ``clock`` gives monotonic seconds. Raises ConfigError when the directory is not safe to use and LocalFileError
-        when it cannot be used.
+        With ``limit`` None nothing is stored and nothing evicted: for a look at a cache that others use. ``clock``
+        gives monotonic seconds. Raises ConfigError when the directory is not safe to use and LocalFileError when it
+        cannot be used.
         """
         self.refused = 0
-        self._limit = limit
+        self._limit = limit or 0
         self._min_free = min_free
         self._chunk_size = chunk_size
         self._clock = clock
@@ -114,7 +115,8 @@ class Writer:
         except BaseException:
             self._directory.close()
             raise
-        self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
+        if limit is not None:
+            self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
 
     def close(self) -> None:
         """Writes the last rows and gives back what is reserved. A second call does nothing."""

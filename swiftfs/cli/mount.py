@@ -1,13 +1,11 @@
-"""``swiftfs mount``, ``umount``, ``status``, ``refresh`` and ``warm``: a mount's life from the command line."""
+"""``swiftfs mount``, ``umount``, ``refresh`` and ``warm``: a mount's life from the command line."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +13,12 @@ from typing import Any
 
 import click
 
+from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
 from swiftfs.cli.parameters import DURATION, PERMISSIONS, SIZE
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
-ASK_PATIENCE = 10.0
-"""Seconds a mount gets to answer a question about itself."""
 REFRESH_PATIENCE = 600.0
 """Seconds for a listing that somebody waits for: a million names take a minute or two."""
 UNMOUNT_PATIENCE = 15.0
@@ -122,6 +119,8 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     "--dir-perms", type=PERMISSIONS, default="0555", show_default=True, help="Permission bits of directories."
 )
 @click.option("--no-kernel-tuning", is_flag=True, help="Leave the kernel's read-ahead for this mount alone.")
+@click.option("--pin", metavar="DIGEST", help="Show exactly the dataset of this manifest, see load --manifest.")
+@click.option("--metrics-addr", metavar="[HOST:]PORT", help="Serve Prometheus figures there; loopback by default.")
 @click.option("-o", "--option", "options", multiple=True, help="An option for fusermount3, such as noexec.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Where a mount in the background writes its log.")
 @_rclone_flags
@@ -135,7 +134,7 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
       fusermount3 -u /mnt/object
     """
-    from swiftfs.mount import daemonize, session
+    from swiftfs.mount import daemonize, notify, session
     from swiftfs.mount.preflight import before_mount
 
     settings = _settings(source, mountpoint, given)
@@ -146,7 +145,12 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
         recover=given["recover"],
     )
     if not given["daemon"]:
-        session.serve(settings, lambda: log.info("%s is ready", settings.mountpoint))
+
+        def say_ready() -> None:
+            log.info("%s is ready", settings.mountpoint)
+            notify.ready(os.environ)
+
+        session.serve(settings, say_ready)
         return
     log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
 
@@ -162,9 +166,11 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
     """The frozen settings that a command line means. Raises UsageError and ConfigError."""
     from swiftfs import config
     from swiftfs.cache.budget import default_limit
+    from swiftfs.fetch.manifest import check_digest
     from swiftfs.fs.fuse import View
     from swiftfs.fs.prefetch import Mode
     from swiftfs.mount.control import socket_path
+    from swiftfs.mount.metrics import listen_address
     from swiftfs.mount.mounts import real_mountpoint
     from swiftfs.mount.session import MountSettings
 
@@ -206,6 +212,8 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
         prefetch=Mode(given["prefetch"]),
         tune_kernel=not given["no_kernel_tuning"],
         options=tuple(given["options"]),
+        pin=check_digest(given["pin"]) if given["pin"] else "",
+        metrics=listen_address(given["metrics_addr"]) if given["metrics_addr"] else None,
     )
 
 
@@ -249,7 +257,7 @@ def umount(mountpoint: Path, lazy: bool) -> None:
     if not found.ours:
         raise ConfigError(f"{where} is a {found.fstype} mount, not one of swiftfs")
     try:
-        pid = int(_ask(where, {"command": "status"}, ASK_PATIENCE)["pid"])
+        pid = int(ask_mount(where, {"command": "status"}, ASK_PATIENCE)["pid"])
     except SwiftFSError:
         pid = None  # a dead mount: detach it all the same
     command = ["fusermount3", "-u", *(["-z"] if lazy or pid is None else []), os.fspath(where)]
@@ -278,41 +286,6 @@ def _is_zombie(pid: int) -> bool:
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
-def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
-    """Show what a mount has done: requests, bytes, hits. Without MOUNTPOINT, list the mounts.
-
-    \b
-    Example:
-      swiftfs status /mnt/object
-    """
-    from swiftfs.mount.mounts import mounts, real_mountpoint
-
-    if mountpoint is None:
-        ours = [found for found in mounts() if found.ours]
-        if as_json:
-            click.echo(json.dumps([{"mountpoint": str(m.mountpoint), "remote": m.source} for m in ours]))
-        else:
-            for found in ours:
-                click.echo(f"{found.source} on {found.mountpoint}")
-        return
-    where = real_mountpoint(mountpoint)
-    while True:
-        answer = _ask(where, {"command": "status"}, ASK_PATIENCE)
-        if as_json:
-            click.echo(json.dumps(answer))
-        else:
-            if watch and sys.stdout.isatty():
-                click.clear()
-            click.echo(_in_words(answer))
-        if not watch:
-            return
-        time.sleep(1)
-
-
-@click.command()
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 def refresh(mountpoint: Path) -> None:
     """List the container again and show what has changed in it.
@@ -323,7 +296,7 @@ def refresh(mountpoint: Path) -> None:
     """
     from swiftfs.mount.mounts import real_mountpoint
 
-    answer = _ask(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
+    answer = ask_mount(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
     click.echo("{added} added, {changed} changed, {removed} removed; {files} files".format(**answer))
 
 
@@ -341,41 +314,10 @@ def warm(mountpoint: Path, path: str, wait: bool) -> None:
     from swiftfs.mount.mounts import real_mountpoint
 
     where = real_mountpoint(mountpoint)
-    answer = _ask(where, {"command": "warm", "path": path}, REFRESH_PATIENCE)
+    answer = ask_mount(where, {"command": "warm", "path": path}, REFRESH_PATIENCE)
     click.echo(f"fetching {answer['files']:,} files, {answer['bytes']:,} bytes")
     while wait:
-        fetch = _ask(where, {"command": "status"}, ASK_PATIENCE)["fetch"]
+        fetch = ask_mount(where, {"command": "status"}, ASK_PATIENCE)["fetch"]
         if not fetch["waiting"] and not fetch["running"]:
             return
         time.sleep(POLL * 4)
-
-
-def _ask(mountpoint: Path, request: dict[str, Any], patience: float) -> dict[str, Any]:
-    from swiftfs import config
-    from swiftfs.mount.control import ask, socket_path
-
-    try:
-        return ask(socket_path(config.runtime_directory(os.environ), mountpoint), request, patience=patience)
-    except ConfigError as error:
-        raise ConfigError(f"{mountpoint}: {error.message}", hint=error.hint) from None
-
-
-def _in_words(answer: dict[str, Any]) -> str:
-    reads, fetch = answer["reads"], answer["fetch"]
-    looked = reads["hits"] + reads["misses"]
-    share = f"{100 * reads['hits'] / looked:.1f} %" if looked else "none yet"
-    rows = [
-        ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"),
-        ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
-                  f"{fetch['logins']:,} logins"),
-        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} done"),
-        ("readers", f"{reads['opens']:,} opens, {reads['reads']:,} reads, {reads['read_bytes']:,} bytes, "
-                    f"{reads['errors']:,} errors"),
-        ("from the cache", f"{share} of {looked:,}"),
-        ("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes"),
-        ("prefetch", f"{answer['prefetch']['mode']}, reading looks {answer['prefetch']['pattern']}"),
-    ]  # fmt: skip
-    if fetch["hidden"]:
-        rows.append(("not shown", f"{fetch['hidden']:,} objects whose names no file can have"))
-    title = f"{answer['remote']} on {answer['mountpoint']}, process {answer['pid']}, up {answer['uptime']:,.0f} s"
-    return "\n".join([title, *(f"{name:<16}{text}" for name, text in rows)])

@@ -20,7 +20,20 @@ import trio
 
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
-from swiftfs.fetch.protocol import Failed, FromFetch, Have, Hello, Message, Ready, Refreshed, StartFailed, Status, Want
+from swiftfs.fetch.protocol import (
+    Alive,
+    AskAlive,
+    Failed,
+    FromFetch,
+    Have,
+    Hello,
+    Message,
+    Ready,
+    Refreshed,
+    StartFailed,
+    Status,
+    Want,
+)
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +235,8 @@ class FetchClient:
             self._settle(message.ino, message.chunk, message)
         elif isinstance(message, Failed):
             self._settle(message.ino, message.chunk, message.exception())
+        elif isinstance(message, AskAlive):
+            self._send(Alive())
         else:
             if isinstance(message, Refreshed):
                 self._on_refreshed(message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -46,6 +46,7 @@ class Indexer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
         self.stale = False
         self.hidden = 0
+        self.drifted = 0
 
     async def prepare(self) -> None:
         """Open the saved index, or build it. ``stale`` tells whether it should be checked against the store soon.
@@ -71,7 +72,7 @@ class Indexer:
         builder = await self._in_thread(self._index.builder)
         listed = 0
         try:
-            async for page in self._client.list_objects(self._container, prefix=self._source.listing_prefix):
+            async for page in self._pages():
                 listed += len(page)
                 await self._add(builder, page)
             count, size = info.count, info.size
@@ -80,17 +81,15 @@ class Indexer:
             # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
             self._thread.submit(builder.abort)
             raise
-        if not self._source.prefix and listed < info.count:
-            log.warning(
-                "the listing of %s has %d names, but its headers count %d: some may show only after the next refresh",
-                self._container,
-                listed,
-                info.count,
-            )
+        self._compare_count(listed, info)
         self.hidden = diff.hidden
         if diff.hidden:
             log.warning("%d objects cannot be shown as files", diff.hidden)
         return diff
+
+    def _pages(self) -> AsyncIterator[list[ListingEntry]]:
+        """The listing that the index is made of."""
+        return self._client.list_objects(self._container, prefix=self._source.listing_prefix)
 
     def totals(self) -> Totals:
         """Files, directories and bytes of the tree."""
@@ -124,7 +123,21 @@ class Indexer:
 
         answers = await asyncio.gather(*(head(entry) for entry in needed)) if needed else []
         infos = {entry.name: info for entry, info in zip(needed, answers, strict=True)}
-        resolved = [
-            Resolved(entry, infos.get(entry.name)) for entry in page if infos.get(entry.name, entry) is not None
-        ]
+        resolved = [one for entry in page if (one := self._resolved(entry, infos)) is not None]
         await self._in_thread(lambda: builder.add(resolved))
+
+    def _resolved(self, entry: ListingEntry, infos: dict[str, ObjectInfo | None]) -> Resolved | None:
+        """What goes into the index for ``entry``; ``infos`` has the HEADs that were made, None where nothing was."""
+        if infos.get(entry.name, entry) is None:
+            return None
+        return Resolved(entry, infos.get(entry.name))
+
+    def _compare_count(self, listed: int, info: ContainerInfo) -> None:
+        """Be loud when the listing lags behind the container's headers."""
+        if not self._source.prefix and listed < info.count:
+            log.warning(
+                "the listing of %s has %d names, but its headers count %d: some may show only after the next refresh",
+                self._container,
+                listed,
+                info.count,
+            )

@@ -34,7 +34,9 @@ class Message(msgspec.Struct, tag=True, frozen=True):
 class Hello(Message, frozen=True):
     """The first message to a fetch process: what to serve. Sizes in bytes, times in seconds.
 
-    ``cache_size`` 0 keeps no cache beyond what is being read. ``refresh`` None never lists again by itself.
+    ``cache_size`` 0 keeps no cache beyond what is being read. ``refresh`` None never lists again by itself. ``parent``
+    is the process that serves ``mountpoint``: should it stop to answer, its mount is ended. ``pin`` is the digest
+    of the manifest to show; '' shows what is listed.
     """
 
     remote: str
@@ -49,6 +51,8 @@ class Hello(Message, frozen=True):
     deadline: float
     refresh: float | None
     parent: int
+    mountpoint: str = ""
+    pin: str = ""
 
 
 class Ready(Message, frozen=True):
@@ -110,8 +114,16 @@ class Refresh(Message, frozen=True):
     """List the container now."""
 
 
+class Alive(Message, frozen=True):
+    """The file system process's loop turns: the answer to :class:`AskAlive`."""
+
+
 class AskStatus(Message, frozen=True):
     """Send a :class:`Status`."""
+
+
+class AskAlive(Message, frozen=True):
+    """Send an :class:`Alive`."""
 
 
 class Have(Message, frozen=True):
@@ -178,10 +190,11 @@ class Status(Message, frozen=True):
     cache_bytes: int
     cache_limit: int
     hidden: int
+    drifted: int = 0
 
 
-ToFetch = Hello | Want | Wants | Forget | Touch | Bad | Refresh | AskStatus
-FromFetch = Ready | Have | Failed | StartFailed | Refreshed | Status
+ToFetch = Hello | Want | Wants | Forget | Touch | Bad | Refresh | AskStatus | Alive
+FromFetch = Ready | AskAlive | Have | Failed | StartFailed | Refreshed | Status
 
 _encoder = msgspec.msgpack.Encoder()
 _to_fetch: msgspec.msgpack.Decoder[ToFetch] = msgspec.msgpack.Decoder(ToFetch)

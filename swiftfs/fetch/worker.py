@@ -21,9 +21,11 @@ from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
+from swiftfs.fetch.pinned import PinnedIndexer
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
+    AskAlive,
     Failed,
     FromFetch,
     Have,
@@ -33,6 +35,7 @@ from swiftfs.fetch.protocol import (
     StartFailed,
     Status,
 )
+from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange
 from swiftfs.swift.client import Client, open_client
 
@@ -90,7 +93,11 @@ async def _start(hello: Hello, link: _Link, stack: contextlib.AsyncExitStack) ->
         Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
     )
     stack.callback(cache.close)
-    indexer = Indexer(client, Path(hello.index_dir), account, hello.container, hello.prefix)
+    indexes = Path(hello.index_dir)
+    if hello.pin:
+        indexer: Indexer = PinnedIndexer(client, indexes, account, hello.container, hello.prefix, hello.pin)
+    else:
+        indexer = Indexer(client, indexes, account, hello.container, hello.prefix)
     stack.callback(indexer.close)
     await indexer.prepare()
     return Worker(hello, link, client, cache, indexer, account)
@@ -163,6 +170,7 @@ class Worker:
         self._jobs = Jobs(hello.streams)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresh_asked = asyncio.Event()
+        self._watchdog = Watchdog()
         self._fetched = 0
         self._failed = 0
 
@@ -182,7 +190,9 @@ class Worker:
         if self._indexer.stale:
             self._refresh_asked.set()
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(self._refresh()), group.create_task(self._housekeeping())]
+            background = [
+                group.create_task(task) for task in (self._refresh(), self._housekeeping(), self._watch_parent())
+            ]
             await self._messages()
             for task in [*background, *self._tasks]:
                 task.cancel()
@@ -190,6 +200,7 @@ class Worker:
 
     async def _messages(self) -> None:
         while (message := await self._link.receive()) is not None:
+            self._watchdog.heard()
             match message:
                 case protocol.Want():
                     self._jobs.add(message)
@@ -208,6 +219,8 @@ class Worker:
                     self._refresh_asked.set()
                 case protocol.AskStatus():
                     self._link.send(self._status())
+                case protocol.Alive():
+                    pass  # that it came is all it says
                 case protocol.Hello():
                     log.warning("a second greeting")
 
@@ -286,6 +299,22 @@ class Worker:
             await asyncio.sleep(FLUSH)
             self._cache.flush()
 
+    async def _watch_parent(self) -> None:
+        """Ask for signs of life; when none comes for too long, end the mount so that its readers are freed."""
+        tick = tick_seconds(self._hello.deadline)
+        while True:
+            self._link.send(AskAlive())
+            await asyncio.sleep(tick)
+            if self._watchdog.tick():
+                log.error(
+                    "the process %d that serves %s has not answered for %.0f s: ending its mount",
+                    self._hello.parent,
+                    self._hello.mountpoint,
+                    tick * TICKS,
+                )
+                give_up(self._hello.parent, self._hello.mountpoint)
+                self._watchdog.heard()
+
     def _status(self) -> Status:
         counters = self._client.counters
         cache = self._cache.info()
@@ -301,4 +330,5 @@ class Worker:
             cache_bytes=cache.bytes,
             cache_limit=cache.limit,
             hidden=self._indexer.hidden,
+            drifted=self._indexer.drifted,
         )

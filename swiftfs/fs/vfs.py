@@ -10,6 +10,7 @@ Used by one trio loop. Between two awaits nothing else runs here; what may not b
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from swiftfs.errors import Changed, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, WARM, Bad, Have, Message, Touch, Want, Wants
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 from swiftfs.fs.readahead import Readahead
+from swiftfs.fs.slowest import Slowest, Wait
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
@@ -52,7 +54,10 @@ class Fetcher(Protocol):
 
 @dataclass(slots=True)
 class ReadCounters:
-    """What readers asked for, and whether the cache had it (hits) or they waited for the store (misses)."""
+    """What readers asked for, and whether the cache had it (hits) or they waited for the store (misses).
+
+    ``waited`` is how many seconds they waited, all together.
+    """
 
     opens: int = 0
     reads: int = 0
@@ -60,6 +65,7 @@ class ReadCounters:
     hits: int = 0
     misses: int = 0
     errors: int = 0
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class Vfs:
         self._generation = self._index.generation()
         self.planner = Planner(prefetch)
         self.counters = ReadCounters()
+        self.slowest = Slowest()
         self.changed = False
 
     def close(self) -> None:
@@ -260,6 +267,7 @@ class Vfs:
                 return data
             if attempt == 0:
                 self.counters.misses += 1
+            began = time.monotonic()
             try:
                 have = await self._fetcher.chunk(file.want(chunk, chunk + 1, DEMAND))
             except NotFound:
@@ -270,9 +278,16 @@ class Vfs:
             except Changed:
                 self.changed = True
                 raise
+            finally:
+                self._note_wait(began, file.name, chunk)
             if have.data is not None:
                 return have.data[start:stop]
         raise SwiftFSError("the cache loses what is put into it", container=self._container, object=file.name)
+
+    def _note_wait(self, began: float, name: str, chunk: int) -> None:
+        now = time.monotonic()
+        self.counters.waited += now - began
+        self.slowest.note(Wait(now - began, now, name, chunk))
 
     def _read_ahead(self, file: File, chunk: int) -> None:
         window = self._windows.get(file.ino)

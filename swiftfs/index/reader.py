@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from swiftfs.errors import Changed, LocalFileError
 from swiftfs.index.entry import ROOT_INO, Change, Entry, Meta, Totals
 from swiftfs.index.merge import Mark, bare, changes_after
+from swiftfs.index.names import Reason, reported
 from swiftfs.index.schema import connect_reader, local_errors, read_meta
 from swiftfs.model import Kind, ObjectVersion
 
@@ -125,6 +126,13 @@ class Reader:
                 raise Changed("the directory was rebuilt since it was opened", hint="read it again from its start")
             name = row[2]
         return [_entry(row) for row in self._all(_AFTER_NAME, (parent, name, limit))]
+
+    def hidden(self) -> Iterator[tuple[str, Reason]]:
+        """The objects that are not in the tree (full names), each with the reason. Not to be held while it is rebuilt:
+        a rebuild waits for no reader, but its log grows meanwhile."""
+        with local_errors(self._path):
+            for name, reason in self._connection.execute("SELECT name, reason FROM hidden ORDER BY rowid"):
+                yield reported(name), Reason(reason)
 
     def object_name(self, ino: int) -> str:
         """The full name of the object, or of the directory with a slash at its end, also of one removed lately.

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from swiftfs.cache.reader import Reader as CacheReader
-from swiftfs.errors import SwiftFSError, UsageError
+from swiftfs.errors import SwiftFSError, UsageError, printable
 from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import Have, Hello, Refreshed
 from swiftfs.fs import fuse
@@ -27,7 +27,7 @@ from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.reader import Reader as IndexReader
-from swiftfs.mount import control, kernel
+from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class MountSettings:
     """Everything a mount needs to know. Sizes in bytes, times in seconds; ``refresh`` None never lists again.
 
     ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
+    ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in. ``pin`` is the digest of the
+    manifest to show, '' for what the container holds.
     """
 
     remote: str
@@ -63,6 +65,8 @@ class MountSettings:
     prefetch: Mode
     tune_kernel: bool
     options: tuple[str, ...] = ()
+    metrics: tuple[str, int] | None = None
+    pin: str = ""
 
     @property
     def fsname(self) -> str:
@@ -104,6 +108,8 @@ class _Session:
         self._has_refreshed = trio.Event()
         self._last_refresh = 0.0
         self._stopping = False
+        self._index_path = ""
+        self._metrics_port: int | None = None
 
     async def run(self) -> None:
         settings = self._settings
@@ -121,9 +127,12 @@ class _Session:
                 deadline=settings.deadline,
                 refresh=settings.refresh,
                 parent=os.getpid(),
+                mountpoint=os.fspath(settings.mountpoint),
+                pin=settings.pin,
             )
             self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
             first = await nursery.start(self._fetch.run)
+            self._index_path = first.index_path
             cache = CacheReader(settings.cache_dir, chunk_size=settings.chunk_size, on_bad=self._bad)
             self._vfs = Vfs(
                 lambda: IndexReader(Path(first.index_path)),
@@ -141,6 +150,8 @@ class _Session:
                 self._attach()
                 try:
                     await nursery.start(control.serve, settings.control_socket, self._commands())
+                    if settings.metrics is not None:
+                        self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals)
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
@@ -201,6 +212,8 @@ class _Session:
         while True:
             await trio.sleep(HOUSEKEEPING)
             self._vfs.keep_house()
+            if self._settings.pin:
+                continue  # another listing cannot bring a pinned version back
             if self._vfs.changed and time.monotonic() - self._last_refresh > STALE_REFRESH_PAUSE:
                 self._vfs.changed = False
                 await self._refresh()
@@ -256,6 +269,7 @@ class _Session:
         assert self._operations is not None
         totals = self._vfs.totals()
         fetch = await self._fetch.status()
+        now = time.monotonic()
         return {
             "remote": self._settings.fsname,
             "mountpoint": os.fspath(self._settings.mountpoint),
@@ -263,6 +277,7 @@ class _Session:
             "fetch_pid": self._fetch.process.pid if self._fetch.process is not None else None,
             "fetch_restarts": self._fetch.restarts,
             "uptime": time.time() - self._started,
+            "pin": self._settings.pin,
             "files": totals.files,
             "directories": totals.directories,
             "bytes": totals.bytes,
@@ -270,6 +285,12 @@ class _Session:
             "known_inodes": len(self._operations.inodes),
             "fuse_requests": self._operations.requests,
             "reads": asdict(self._vfs.counters),
+            "slowest": [
+                {"seconds": wait.seconds, "ago": now - wait.at, "object": printable(wait.name), "chunk": wait.chunk}
+                for wait in self._vfs.slowest.report(now)
+            ],
+            "index": self._index_path,
+            "metrics_port": self._metrics_port,
             "fetch": {name: getattr(fetch, name) for name in fetch.__struct_fields__},
         }
 

@@ -16,7 +16,10 @@ from swiftfs import __version__
 from swiftfs.cli.app import COMMANDS
 
 HEAVY = {"aiohttp", "asyncio", "keystoneauth1", "rich", "trio", "openstack", "pyfuse3", "sqlite3", "msgspec"}
-COMMAND_LINES = [[name] for name in COMMANDS] + [["localcloud", name] for name in ("up", "down", "status")]
+COMMAND_LINES = [[name] for name in COMMANDS] + [
+    *(["localcloud", name] for name in ("up", "down", "status")),
+    *(["cache", name] for name in ("info", "verify", "clear")),
+]
 PATIENCE = 30
 
 

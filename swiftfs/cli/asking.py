@@ -1,0 +1,23 @@
+"""Ask a mount over its control socket, from the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from swiftfs.errors import ConfigError
+
+ASK_PATIENCE = 10.0
+"""Seconds a mount gets to answer a question about itself."""
+
+
+def ask_mount(mountpoint: Path, request: dict[str, Any], patience: float) -> dict[str, Any]:
+    """The mount's reply. Raises ConfigError when none is there, Unavailable when it does not answer in time."""
+    from swiftfs import config
+    from swiftfs.mount.control import ask, socket_path
+
+    try:
+        return ask(socket_path(config.runtime_directory(os.environ), mountpoint), request, patience=patience)
+    except ConfigError as error:
+        raise ConfigError(f"{mountpoint}: {error.message}", hint=error.hint) from None
