@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fakes.memory_swift import MemorySwift
@@ -20,7 +21,7 @@ from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
 from swiftfs.load.segments import LargePolicy
-from swiftfs.load.source import DirectorySource
+from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
 from swiftfs.model import Kind, Limits, Segment
 
 SEGMENT = 1000
@@ -399,7 +400,6 @@ def test_hashing_a_large_file_stops_when_the_run_is_halted(tree: Path) -> None:
     """A part that is being hashed when the run is stopped does not keep the program from ending."""
     from swiftfs.errors import Interrupted
     from swiftfs.load.reading import digest_span
-    from swiftfs.load.source import FileObject
     from swiftfs.model import ByteRange
 
     one = next(found for found in DirectorySource(str(tree)).scan() if isinstance(found, FileObject))
@@ -430,3 +430,72 @@ def test_what_cannot_be_deleted_stays_owed(tree: Path, tmp_path: Path, caplog: p
     proven(run(memory, tree, kept=kept), 2)
     kept.close()
     assert segments_of(memory) == held_segments(memory)
+
+
+class Sequential(DirectorySource):
+    """The directory's files as an archive's members would be: read from the beginning only, and counted."""
+
+    opened: ClassVar[list[str]] = []
+
+    def scan(self) -> Iterator[Member]:  # type: ignore[override]
+        for found in super().scan():
+            assert isinstance(found, FileObject)
+            yield Member(found, self.opened)
+
+
+class Member:
+    """A file without random access."""
+
+    def __init__(self, file: FileObject, opened: list[str]) -> None:
+        self._file = file
+        self._opened = opened
+        self.name, self.size, self.mtime = file.name, file.size, file.mtime
+
+    def open(self) -> OpenedSource:
+        self._opened.append(self.name)
+        return self._file.open()
+
+
+@pytest.mark.parametrize("wish", [None, 300])
+def test_a_source_that_is_read_in_order_is_read_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, wish: int | None
+) -> None:
+    """A large member of an archive is cut on the way, read once; what is there is compared by reading it once, and
+    one that grew under the reader is not stored."""
+    monkeypatch.setattr(Sequential, "opened", [])
+    memory = store()
+    request = LoadRequest(Sequential(str(tree)), "c", transfers=4, checkers=2, large=replace(POLICY, segment_size=wish))
+
+    def load() -> LoadResult:
+        Sequential.opened.clear()
+        return asyncio.run(load_directory(memory, request, Silent(), pause=no_pause))
+
+    proven(load(), 2)
+    assert Sequential.opened.count("big") == 1
+    assert memory.bodies("c")["big"] == (tree / "big").read_bytes()
+    assert load().skipped == 2
+    assert Sequential.opened.count("big") == 1
+    (tree / "big").write_bytes(os.urandom(5 * SEGMENT))
+
+    async def meddle(name: str) -> AsyncIterator[None]:
+        with (tree / "big").open("ab") as file:
+            file.write(b"more")
+        yield
+
+    memory.before_store = meddle
+    old = memory.bodies("c")["big"]
+    assert [one.name for one in load().failures] == ["big"]
+    assert memory.bodies("c")["big"] == old
+    assert segments_of(memory) <= held_segments(memory)
+
+
+def test_a_large_source_without_random_access_is_cut_below_the_cutoff(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a bound on such a source goes in segments, for reading it a second time costs as much as sending it."""
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 7 * SEGMENT)
+    memory = MemorySwift(held={"c": {}})
+    request = LoadRequest(Sequential(str(tree)), "c", transfers=4, checkers=2, large=LargePolicy())
+    proven(asyncio.run(load_directory(memory, request, Silent(), pause=no_pause)), 2)
+    assert memory.held["c"]["big"].info.kind is Kind.SLO
+    assert memory.held["c"]["small"].info.kind is Kind.PLAIN
