@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.errors import Changed, ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.proof import Proof
 from swiftfs.load.reading import Buffers, HeldBody, SourceBody, digest_parts, digest_span, fill, fill_next, is_seekable
@@ -246,6 +246,12 @@ class LargeUpload:
     async def _segment(self, sending: _Sending, source: Seekable, number: int, stored: dict[str, ListingEntry]) -> None:
         span, size = sending.cut[number], sending.segment_size
         identity = await self._in_thread(source.identity)
+        if identity is not None:
+            inode = identity[0].rpartition(":")[0]
+            sending.inode = sending.inode or inode
+            if sending.inode != inode:
+                # By another file of its size and time, which is not to be noticed in any single segment.
+                raise Changed("was replaced while it was read")
         md5 = sending.md5s[number]
         if md5 is None and identity is not None:
             md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
@@ -355,6 +361,7 @@ class _Sending:
         self.md5s: list[str | None] = [None] * len(cut)
         self.distrusted: set[str] = set()
         self.counted: set[int] = set()
+        self.inode: str | None = None
         self.moved = 0
 
     def count(self, number: int, tally: Tally) -> None:

@@ -298,6 +298,24 @@ def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None
     assert "MANIFEST" not in {method for method, _, _ in memory.log}
 
 
+def test_a_file_that_is_replaced_by_one_of_its_size_and_time_is_not_mixed(tree: Path) -> None:
+    """When another file takes the place of a large one during the run, no object of both appears."""
+    status = (tree / "big").stat()
+
+    async def meddle(name: str) -> AsyncIterator[None]:
+        if "/00000003-" in name:
+            other = tree.parent / "other"
+            other.write_bytes(os.urandom(status.st_size))
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+            other.replace(tree / "big")
+        yield
+
+    memory = store(before_store=meddle)
+    result = run(memory, tree)
+    assert [(one.name, one.reason) for one in result.failures] == [("big", "was replaced while it was read")]
+    assert "big" not in memory.bodies("c")
+
+
 @pytest.mark.parametrize(("streams", "transfers", "most"), [(3, 8, 3), (8, 2, 2), (1, 8, 1)])
 def test_streams_of_a_file_stay_within_transfers(tmp_path: Path, streams: int, transfers: int, most: int) -> None:
     """At most --multi-thread-streams segments of one file and --transfers of all files are on the way at once."""
