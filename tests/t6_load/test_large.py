@@ -22,7 +22,9 @@ from swiftfs.load.progress import Silent
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
+from swiftfs.load.tally import Tally
 from swiftfs.model import Kind, Limits, Segment
+from swiftfs.swift.large import BadSegments
 
 SEGMENT = 1000
 LIMITS = Limits(max_file_size=SEGMENT, max_segments=50)
@@ -270,6 +272,76 @@ def test_segments_that_the_server_refuses_are_sent_again(tree: Path) -> None:
     assert lost == [name for name in set(puts) if puts.count(name) == 2]
 
 
+def test_a_segment_the_listing_shows_but_the_server_refuses_is_sent_again(tree: Path) -> None:
+    """A segment named by the refusal is not believed to be there, whatever a listing says; a second refusal fails."""
+    memory = store()
+    refusals = [1]
+
+    def refuse(method: str, _: str, name: str) -> None:
+        if method == "MANIFEST" and refusals and refusals.pop():
+            raise BadSegments("one segment", (f"c_segments/{min(memory.held['c_segments'])}",))
+
+    memory.faults.append(refuse)
+    proven(run(memory, tree), 2)
+    assert len([one for one in memory.log if one[:2] == ("PUT", "c_segments") and one[2]]) == 9
+    (tree / "big").write_bytes(os.urandom(7 * SEGMENT))
+    refusals.extend([1] * 3)
+    assert [one.reason for one in run(memory, tree).failures] == ["one segment"]
+
+
+def test_segments_of_an_upload_that_never_ended_go_when_the_file_is_small_at_last(tree: Path, tmp_path: Path) -> None:
+    """An interrupted large upload whose file has shrunk since leaves nothing behind a plain object."""
+    memory = store()
+
+    def kill(method: str, *_: str) -> None:
+        if method == "MANIFEST":
+            raise Killed
+
+    memory.faults.append(kill)
+    kept = journal(tmp_path / "j.sqlite")
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        run(memory, tree, kept=kept)
+    kept.close()
+    memory.faults.clear()
+    assert len(held_segments(memory)) == 8
+    (tree / "big").write_bytes(b"small now")
+    kept = journal(tmp_path / "j.sqlite")
+    proven(run(memory, tree, kept=kept), 2)
+    kept.close()
+    assert held_segments(memory) == set()
+
+
+def test_orphans_are_seen_without_a_journal_too(tree: Path) -> None:
+    """Segments of an upload from another machine, beside an object that is complete, are found and deleted; what is
+    named otherwise is left alone."""
+    memory = store()
+    proven(run(memory, tree), 2)
+    memory.alter("c_segments", f"big/slo/5/00000000-{'0' * 32}", b"orphan")
+    memory.alter("c_segments", "big/slo/notes", b"somebody else's")
+    proven(run(memory, tree), 2)
+    assert held_segments(memory) == segments_of(memory) | {("c_segments", "big/slo/notes")}
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_an_object_that_is_not_what_was_sent_is_no_success_and_nothing_is_deleted(tree: Path, when: str) -> None:
+    """When somebody puts another object in its place, right after the manifest or before the proof, the large object
+    fails, and its segments stay for the next run."""
+    memory = store()
+
+    def meddle(method: str, container: str, name: str) -> None:
+        heads = [one for one in memory.log if one == ("HEAD", "c", "big")]
+        if (method, container, name) == ("HEAD", "c", "big") and len(heads) == (1 if when == "at once" else 2):
+            memory.alter("c", "big", (tree / "big").read_bytes())
+
+    memory.faults.append(meddle)
+    kept = Journal(None)
+    result = run(memory, tree, kept=kept)
+    assert isinstance(outcome_error(result), Incomplete)
+    assert len(result.failures) == (when == "at once")
+    assert len(held_segments(memory)) == 8
+    assert [debt.name for debt in kept.debts()] == ["big"]
+
+
 def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Path) -> None:
     """A large file that changes during the run fails with that reason, and no object appears."""
 
@@ -353,9 +425,13 @@ def test_too_large_for_a_server_is_a_reason(tree: Path) -> None:
     assert (result.sent, len(result.failures)) == (1, 1)
 
 
-def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: Path) -> None:
+def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When a segment cannot be sent, the object fails, the other files go on, and a next run sends the rest."""
     memory = store()
+    tally = Tally()
+    monkeypatch.setattr("swiftfs.load.run.Tally", lambda: tally)
 
     def refuse(method: str, container: str, name: str) -> None:
         if method == "PUT" and "/00000005-" in name:
@@ -364,7 +440,8 @@ def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: P
     memory.faults.append(refuse)
     result = run(memory, tree)
     assert [(one.name, one.reason) for one in result.failures] == [("big", "the store answers with status 503")]
-    assert result.sent_size == 5
+    assert (result.sent_size, tally.moved) == (5, 5)
+    monkeypatch.undo()
     memory.faults.clear()
     before = held_segments(memory)
     memory.log.clear()
