@@ -10,10 +10,10 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from swiftfs.errors import Changed, Interrupted
 
@@ -39,6 +39,11 @@ class Content:
     md5: str
 
 
+def is_seekable(source: SourceObject) -> TypeGuard[Seekable]:
+    """Whether the object can be read from any byte: a file can, a member of an archive cannot."""
+    return hasattr(source, "identity")
+
+
 def read_whole(source: SourceObject, journal: Journal | None = None) -> Content:
     """A small object's bytes and MD5, noted in the journal. Raises Changed, LocalFileError."""
     identity = None if journal is None else _identity(source)
@@ -61,8 +66,7 @@ def read_whole(source: SourceObject, journal: Journal | None = None) -> Content:
 
 def _identity(source: SourceObject) -> tuple[str, int] | None:
     """Of a file; None for what comes out of an archive or a stream, and has to be read to be known."""
-    identify = getattr(source, "identity", None)
-    return None if identify is None else cast("Seekable", source).identity()
+    return source.identity() if is_seekable(source) else None
 
 
 def digest(source: SourceObject, halted: threading.Event) -> str:
@@ -128,6 +132,41 @@ def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> s
     finally:
         opened.close()
     return md5.hexdigest()
+
+
+def fill_next(opened: OpenedSource, buffer: memoryview, last: bool) -> str:
+    """Fill ``buffer`` with what comes next and return its MD5; after the ``last`` part nothing may come.
+
+    Raises Changed, LocalFileError.
+    """
+    done = 0
+    while done < len(buffer) and (piece := opened.read(min(PIECE, len(buffer) - done))):
+        buffer[done : done + len(piece)] = piece
+        done += len(piece)
+    if done < len(buffer) or (last and opened.read(1)):
+        raise Changed("changed while it was read")
+    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
+
+
+def digest_parts(source: SourceObject, sizes: Sequence[int], halted: threading.Event) -> list[str]:
+    """The MD5s of consecutive parts of an object that is read once. Raises as :func:`digest`."""
+    opened = source.open()
+    md5s: list[str] = []
+    try:
+        for left in sizes:
+            md5 = hashlib.md5(usedforsecurity=False)
+            while left and (piece := opened.read(min(PIECE, left))):
+                left -= len(piece)
+                md5.update(piece)
+                if halted.is_set():
+                    raise Interrupted("stopped while hashing")
+            if left:
+                raise Changed("changed while it was read")
+            md5s.append(md5.hexdigest())
+        opened.settle()
+    finally:
+        opened.close()
+    return md5s
 
 
 class HeldBody:

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fakes.memory_swift import MemorySwift
@@ -20,8 +21,10 @@ from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
 from swiftfs.load.segments import LargePolicy
-from swiftfs.load.source import DirectorySource
+from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
+from swiftfs.load.tally import Tally
 from swiftfs.model import Kind, Limits, Segment
+from swiftfs.swift.large import BadSegments
 
 SEGMENT = 1000
 LIMITS = Limits(max_file_size=SEGMENT, max_segments=50)
@@ -269,6 +272,76 @@ def test_segments_that_the_server_refuses_are_sent_again(tree: Path) -> None:
     assert lost == [name for name in set(puts) if puts.count(name) == 2]
 
 
+def test_a_segment_the_listing_shows_but_the_server_refuses_is_sent_again(tree: Path) -> None:
+    """A segment named by the refusal is not believed to be there, whatever a listing says; a second refusal fails."""
+    memory = store()
+    refusals = [1]
+
+    def refuse(method: str, _: str, name: str) -> None:
+        if method == "MANIFEST" and refusals and refusals.pop():
+            raise BadSegments("one segment", (f"c_segments/{min(memory.held['c_segments'])}",))
+
+    memory.faults.append(refuse)
+    proven(run(memory, tree), 2)
+    assert len([one for one in memory.log if one[:2] == ("PUT", "c_segments") and one[2]]) == 9
+    (tree / "big").write_bytes(os.urandom(7 * SEGMENT))
+    refusals.extend([1] * 3)
+    assert [one.reason for one in run(memory, tree).failures] == ["one segment"]
+
+
+def test_segments_of_an_upload_that_never_ended_go_when_the_file_is_small_at_last(tree: Path, tmp_path: Path) -> None:
+    """An interrupted large upload whose file has shrunk since leaves nothing behind a plain object."""
+    memory = store()
+
+    def kill(method: str, *_: str) -> None:
+        if method == "MANIFEST":
+            raise Killed
+
+    memory.faults.append(kill)
+    kept = journal(tmp_path / "j.sqlite")
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        run(memory, tree, kept=kept)
+    kept.close()
+    memory.faults.clear()
+    assert len(held_segments(memory)) == 8
+    (tree / "big").write_bytes(b"small now")
+    kept = journal(tmp_path / "j.sqlite")
+    proven(run(memory, tree, kept=kept), 2)
+    kept.close()
+    assert held_segments(memory) == set()
+
+
+def test_orphans_are_seen_without_a_journal_too(tree: Path) -> None:
+    """Segments of an upload from another machine, beside an object that is complete, are found and deleted; what is
+    named otherwise is left alone."""
+    memory = store()
+    proven(run(memory, tree), 2)
+    memory.alter("c_segments", f"big/slo/5/00000000-{'0' * 32}", b"orphan")
+    memory.alter("c_segments", "big/slo/notes", b"somebody else's")
+    proven(run(memory, tree), 2)
+    assert held_segments(memory) == segments_of(memory) | {("c_segments", "big/slo/notes")}
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_an_object_that_is_not_what_was_sent_is_no_success_and_nothing_is_deleted(tree: Path, when: str) -> None:
+    """When somebody puts another object in its place, right after the manifest or before the proof, the large object
+    fails, and its segments stay for the next run."""
+    memory = store()
+
+    def meddle(method: str, container: str, name: str) -> None:
+        heads = [one for one in memory.log if one == ("HEAD", "c", "big")]
+        if (method, container, name) == ("HEAD", "c", "big") and len(heads) == (1 if when == "at once" else 2):
+            memory.alter("c", "big", (tree / "big").read_bytes())
+
+    memory.faults.append(meddle)
+    kept = Journal(None)
+    result = run(memory, tree, kept=kept)
+    assert isinstance(outcome_error(result), Incomplete)
+    assert len(result.failures) == (when == "at once")
+    assert len(held_segments(memory)) == 8
+    assert [debt.name for debt in kept.debts()] == ["big"]
+
+
 def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Path) -> None:
     """A large file that changes during the run fails with that reason, and no object appears."""
 
@@ -295,6 +368,24 @@ def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None
     assert [one.name for one in result.failures] == ["big"]
     assert "big" not in memory.bodies("c")
     assert "MANIFEST" not in {method for method, _, _ in memory.log}
+
+
+def test_a_file_that_is_replaced_by_one_of_its_size_and_time_is_not_mixed(tree: Path) -> None:
+    """When another file takes the place of a large one during the run, no object of both appears."""
+    status = (tree / "big").stat()
+
+    async def meddle(name: str) -> AsyncIterator[None]:
+        if "/00000003-" in name:
+            other = tree.parent / "other"
+            other.write_bytes(os.urandom(status.st_size))
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+            other.replace(tree / "big")
+        yield
+
+    memory = store(before_store=meddle)
+    result = run(memory, tree)
+    assert [(one.name, one.reason) for one in result.failures] == [("big", "was replaced while it was read")]
+    assert "big" not in memory.bodies("c")
 
 
 @pytest.mark.parametrize(("streams", "transfers", "most"), [(3, 8, 3), (8, 2, 2), (1, 8, 1)])
@@ -334,9 +425,13 @@ def test_too_large_for_a_server_is_a_reason(tree: Path) -> None:
     assert (result.sent, len(result.failures)) == (1, 1)
 
 
-def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: Path) -> None:
+def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When a segment cannot be sent, the object fails, the other files go on, and a next run sends the rest."""
     memory = store()
+    tally = Tally()
+    monkeypatch.setattr("swiftfs.load.run.Tally", lambda: tally)
 
     def refuse(method: str, container: str, name: str) -> None:
         if method == "PUT" and "/00000005-" in name:
@@ -345,7 +440,8 @@ def test_one_failing_segment_fails_its_object_and_progress_is_taken_back(tree: P
     memory.faults.append(refuse)
     result = run(memory, tree)
     assert [(one.name, one.reason) for one in result.failures] == [("big", "the store answers with status 503")]
-    assert result.sent_size == 5
+    assert (result.sent_size, tally.moved) == (5, 5)
+    monkeypatch.undo()
     memory.faults.clear()
     before = held_segments(memory)
     memory.log.clear()
@@ -399,7 +495,6 @@ def test_hashing_a_large_file_stops_when_the_run_is_halted(tree: Path) -> None:
     """A part that is being hashed when the run is stopped does not keep the program from ending."""
     from swiftfs.errors import Interrupted
     from swiftfs.load.reading import digest_span
-    from swiftfs.load.source import FileObject
     from swiftfs.model import ByteRange
 
     one = next(found for found in DirectorySource(str(tree)).scan() if isinstance(found, FileObject))
@@ -430,3 +525,72 @@ def test_what_cannot_be_deleted_stays_owed(tree: Path, tmp_path: Path, caplog: p
     proven(run(memory, tree, kept=kept), 2)
     kept.close()
     assert segments_of(memory) == held_segments(memory)
+
+
+class Sequential(DirectorySource):
+    """The directory's files as an archive's members would be: read from the beginning only, and counted."""
+
+    opened: ClassVar[list[str]] = []
+
+    def scan(self) -> Iterator[Member]:  # type: ignore[override]
+        for found in super().scan():
+            assert isinstance(found, FileObject)
+            yield Member(found, self.opened)
+
+
+class Member:
+    """A file without random access."""
+
+    def __init__(self, file: FileObject, opened: list[str]) -> None:
+        self._file = file
+        self._opened = opened
+        self.name, self.size, self.mtime = file.name, file.size, file.mtime
+
+    def open(self) -> OpenedSource:
+        self._opened.append(self.name)
+        return self._file.open()
+
+
+@pytest.mark.parametrize("wish", [None, 300])
+def test_a_source_that_is_read_in_order_is_read_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, wish: int | None
+) -> None:
+    """A large member of an archive is cut on the way, read once; what is there is compared by reading it once, and
+    one that grew under the reader is not stored."""
+    monkeypatch.setattr(Sequential, "opened", [])
+    memory = store()
+    request = LoadRequest(Sequential(str(tree)), "c", transfers=4, checkers=2, large=replace(POLICY, segment_size=wish))
+
+    def load() -> LoadResult:
+        Sequential.opened.clear()
+        return asyncio.run(load_directory(memory, request, Silent(), pause=no_pause))
+
+    proven(load(), 2)
+    assert Sequential.opened.count("big") == 1
+    assert memory.bodies("c")["big"] == (tree / "big").read_bytes()
+    assert load().skipped == 2
+    assert Sequential.opened.count("big") == 1
+    (tree / "big").write_bytes(os.urandom(5 * SEGMENT))
+
+    async def meddle(name: str) -> AsyncIterator[None]:
+        with (tree / "big").open("ab") as file:
+            file.write(b"more")
+        yield
+
+    memory.before_store = meddle
+    old = memory.bodies("c")["big"]
+    assert [one.name for one in load().failures] == ["big"]
+    assert memory.bodies("c")["big"] == old
+    assert segments_of(memory) <= held_segments(memory)
+
+
+def test_a_large_source_without_random_access_is_cut_below_the_cutoff(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a bound on such a source goes in segments, for reading it a second time costs as much as sending it."""
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 7 * SEGMENT)
+    memory = MemorySwift(held={"c": {}})
+    request = LoadRequest(Sequential(str(tree)), "c", transfers=4, checkers=2, large=LargePolicy())
+    proven(asyncio.run(load_directory(memory, request, Silent(), pause=no_pause)), 2)
+    assert memory.held["c"]["big"].info.kind is Kind.SLO
+    assert memory.held["c"]["small"].info.kind is Kind.PLAIN
