@@ -21,6 +21,7 @@ COMMANDS = {
     "load": ("load", "Load a directory or an archive into a container, and prove it."),
     "extract": ("extract", "Unpack an archive safely."),
     "transform": ("transform", "Rename the files of a dataset by rules."),
+    "etl": ("etl", "Extract, transform and load in one run, from a pipeline file."),
     "mount": ("mount", "Show a container as files, read-only."),
     "umount": ("mount", "Unmount."),
     "status": ("status", "Show what a mount has done."),

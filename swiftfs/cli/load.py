@@ -94,10 +94,11 @@ def load(
     not sent again; nothing is deleted. One listing at the end proves every object's size and MD5; exit code 0 means
     that all of them are proven. The container is made when it is missing.
 
-    An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file, or an http(s) URL of a zip whose server answers
-    ranges; its members go from there to the container, and nothing is put on the disk. Members that swiftfs extract
-    would refuse are refused and named, and the exit code is 1. When everything in it lies in one top-level directory
-    that is called as the archive or as the last part of DEST, that level is left out.
+    An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file or an http(s) URL; its members go from there to
+    the container, and nothing is put on the disk. Of a zip at a URL only the members wanted are fetched, when its
+    server answers ranges, as it must. Members that swiftfs extract would refuse are refused and named, and the exit
+    code is 1. When everything in it lies in one top-level directory that is called as the archive or as the last part
+    of DEST, that level is left out.
 
     --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
 

@@ -8,33 +8,73 @@ is, when its source can do that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from swiftfs.errors import Interrupted, SwiftFSError
 from swiftfs.load.archive_source import Batch, MemberSource, Unread
-from swiftfs.load.held import HELD, ByteBudget, HeldObject
-from swiftfs.load.plan import Action, Step
+from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject
+from swiftfs.load.plan import Action, Step, make_plan
+from swiftfs.load.proof import Failure
+from swiftfs.load.source import Refused
+from swiftfs.load.stream_source import StreamSource
 from swiftfs.load.upload import Upload
 
 if TYPE_CHECKING:
     from swiftfs.load.source import Source, SourceObject
+    from swiftfs.load.transform import Rules
     from swiftfs.load.upload import _Job
+    from swiftfs.model import ListingEntry
 
 READ = frozenset({Action.SEND, Action.COMPARE, Action.ASK})
 """Actions that need the object's bytes."""
 
 
-class ArchiveUpload(Upload):
+class HeldUpload(Upload):
+    """An upload whose objects are read into memory by others than the checkers, under a budget of ``held`` bytes."""
+
+    def __init__(self, *arguments: Any, held: int = HELD, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limit = held
+        self._budget = ByteBudget(min(held, BUDGET))
+        self._held: dict[asyncio.Task[Any] | None, HeldObject] = {}
+
+    async def _queued(self, step: Step[SourceObject]) -> bool:
+        """Whether the object is on its way to a transfer, which gives its bytes back."""
+        try:
+            job = await self._decide(step)
+        except SwiftFSError as error:
+            self._failed(step.source, error)
+            return False
+        if job is None:
+            return False
+        await self._queue.put(job)
+        return True
+
+    def _ended(self, error: SwiftFSError) -> None:
+        """The archive itself is broken or out of reach: no other member can be had."""
+        if not isinstance(error, Interrupted):
+            self._outcome.fatal = self._outcome.fatal or error
+        self._halted.set()
+
+    async def _next(self) -> _Job | None:
+        task = asyncio.current_task()
+        if (settled := self._held.pop(task, None)) is not None:
+            settled.drop()
+            self._budget.give(settled.size)
+        job = await super()._next()
+        if job is not None and isinstance(job.source, HeldObject):
+            self._held[task] = job.source
+        return job
+
+
+class ArchiveUpload(HeldUpload):
     """One run over steps whose objects ``members`` has."""
 
-    def __init__(self, members: MemberSource, *arguments: Any, held: int = HELD, **options: Any) -> None:
+    def __init__(self, members: MemberSource, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._members = members
-        self._limit = held
-        self._budget = ByteBudget(held)
-        self._held: dict[asyncio.Task[Any] | None, HeldObject] = {}
 
     async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
         steps = {step.source.name: step for step in pending}
@@ -67,39 +107,71 @@ class ArchiveUpload(Upload):
                     elif await self._queued(replace(steps[found.name], source=found)):
                         left -= found.size
             except SwiftFSError as error:
-                # The archive itself is broken or out of reach: no other member can be had.
-                if not isinstance(error, Interrupted):
-                    self._outcome.fatal = self._outcome.fatal or error
-                self._halted.set()
+                self._ended(error)
                 return
             finally:
                 self._budget.give(left)
 
-    async def _queued(self, step: Step[SourceObject]) -> bool:
-        """Whether the object is on its way to a transfer, which gives its bytes back."""
-        try:
-            job = await self._decide(step)
-        except SwiftFSError as error:
-            self._failed(step.source, error)
-            return False
-        if job is None:
-            return False
-        await self._queue.put(job)
-        return True
 
-    async def _next(self) -> _Job | None:
-        task = asyncio.current_task()
-        if (settled := self._held.pop(task, None)) is not None:
-            settled.drop()
-            self._budget.give(settled.size)
-        job = await super()._next()
-        if job is not None and isinstance(job.source, HeldObject):
-            self._held[task] = job.source
-        return job
+class StreamUpload(HeldUpload):
+    """One run over the members of an archive that is gone through once; ``entries`` are all that the destination has
+    below the prefix."""
+
+    def __init__(
+        self,
+        stream: StreamSource,
+        entries: Iterable[ListingEntry],
+        rules: Rules | None,
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._stream = stream
+        self._entries = {entry.name: entry for entry in entries}
+        self._rules = rules
+
+    async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
+        while not self._halted.is_set():
+            left = self._stream.wanted
+            await self._budget.take(left)
+            allowance = left
+            try:
+                batch = await asyncio.to_thread(self._stream.batch, allowance, self._rules)
+                for found in batch or ():
+                    left -= await self._taken(found)
+            except SwiftFSError as error:
+                self._ended(error)
+                break
+            finally:
+                self._budget.give(left)
+            if batch is None:
+                break
+        for _ in range(self._transfers):
+            await self._queue.put(None)
+
+    def _width(self, steps: int) -> int:
+        return self._transfers  # how much there is to do is known at the end
+
+    async def _taken(self, found: HeldObject | Refused) -> int:
+        """Bytes that a transfer gives back of what came by."""
+        self._tally.files += 1
+        if isinstance(found, Refused):
+            self._outcome.failures.append(Failure(found.name, found.reason))
+            self._tally.failed += 1
+            return 0
+        self._tally.size += found.size
+        entry = self._entries.get(found.name)
+        one: SourceObject = found
+        (step,) = make_plan([one], [] if entry is None else [entry]).steps
+        return found.size if await self._queued(step) else 0
 
 
-def upload_for(source: Source, *arguments: Any, **options: Any) -> Upload:
-    """The upload that suits the source."""
+def upload_for(
+    source: Source, entries: Iterable[ListingEntry], rules: Rules | None, *arguments: Any, **options: Any
+) -> Upload:
+    """The upload that suits the source; ``entries`` and ``rules`` are for a plan that is made on the way."""
+    if isinstance(source, StreamSource):
+        return StreamUpload(source, entries, rules, *arguments, **options)
     if isinstance(source, MemberSource):
         return ArchiveUpload(source, *arguments, **options)
     return Upload(*arguments, **options)

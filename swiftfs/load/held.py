@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Iterable
 
 HELD = 64 * 1024 * 1024
-"""Bytes of source objects in memory over all transfers; one object may have as many before it is streamed instead."""
+"""Bytes that one source object may have in memory; a larger one is streamed, or refused where that cannot be."""
+BUDGET = 48 * 1024 * 1024
+"""Bytes of source objects in memory over all transfers, but for a single larger one: with the program itself and what
+its connections buffer, that stays below 150 MiB."""
 
 
 class HeldObject:
@@ -50,7 +53,7 @@ class OpenedHeld:
 class ByteBudget:
     """Bytes that may be in memory at once; waiters get theirs in the order in which they came."""
 
-    def __init__(self, limit: int = HELD) -> None:
+    def __init__(self, limit: int = BUDGET) -> None:
         self._limit = limit
         self._used = 0
         self._turn = asyncio.Lock()

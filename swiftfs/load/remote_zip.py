@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
 from swiftfs.errors import LocalFileError, Truncated
-from swiftfs.load.archive import ArchiveError, DirectoryMember, RefusedMember
+from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
 from swiftfs.load.archive_source import ArchiveObject, Batch, Claim, Unread, as_objects, pieces
 from swiftfs.load.download import open_session, shown_url
 from swiftfs.load.held import HELD, HeldObject
@@ -59,7 +59,8 @@ async def opened_remote_zip(
     limits: Limits | None = None,
     pause: Pause = asyncio.sleep,
 ) -> AsyncIterator[RemoteZipSource | None]:
-    """The zip at ``url``; None when the server answers no ranges. Arguments as for ``ArchiveSource``.
+    """The zip at ``url``; None when it is no zip or the server answers no ranges. Arguments as for
+    ``ArchiveSource``.
 
     ``sha256`` must be the whole archive's: it is read once more for that, and not kept. Raises ArchiveError, Truncated
     and what ``RangedURL.fetch`` raises.
@@ -70,11 +71,14 @@ async def opened_remote_zip(
             yield None
             return
         remote = RangedURL(session, tail.known, pause=pause)
-        if sha256 is not None and (found := await remote.sha256()) != sha256:
-            raise Truncated(f"{shown_url(url)} has the SHA-256 {found}, not {sha256}")
         end = Spans(tail.size)
         end.add(tail.start, tail.body)
         directory = find_directory(end.pread, tail.size)
+        if directory is None and kind_of((await remote.fetch(0, min(MAGIC, tail.size)))[0], "") != "zip":
+            yield None
+            return
+        if sha256 is not None and (found := await remote.sha256()) != sha256:
+            raise Truncated(f"{shown_url(url)} has the SHA-256 {found}, not {sha256}")
         if directory is not None and (start := directory.start) < tail.start:
             if tail.start - start > DIRECTORY:
                 raise ArchiveError(f"{shown_url(url)} claims a central directory of {directory.size:,} bytes")

@@ -23,6 +23,7 @@ from swiftfs.load.reading import SMALL
 from swiftfs.load.renaming import renamed
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import Omitted, Refused, Source, SourceObject
+from swiftfs.load.stream_source import StreamSource
 from swiftfs.load.tally import Tally
 from swiftfs.load.verify import Verified, verify
 
@@ -130,13 +131,15 @@ class _Run:
         if request.rules is not None:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
             refused.extend(more)
-        plan = make_plan(objects, await self._listed({source.name for source in objects}))
+        streamed = isinstance(request.source, StreamSource)
+        entries = await self._listed(None if streamed else {source.name for source in objects})
+        plan = make_plan(objects, entries)
         failures = [Failure(one.name, one.reason) for one in refused]
         failures.extend(Failure(source.name, "another source object has this name") for source in plan.clashes)
         tally.files, tally.size = len(plan.steps) + len(failures), plan.size
         tally.failed = len(failures)
 
-        outcome = await self._upload(plan)
+        outcome = await self._upload(plan, entries)
         failures.extend(outcome.failures)
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
@@ -145,7 +148,7 @@ class _Run:
         counters = self._client.counters
         return LoadResult(
             files=tally.files,
-            size=plan.size,
+            size=tally.size,
             seconds=self._clock() - start,
             requests=counters.requests,
             retries=counters.retries,
@@ -162,13 +165,13 @@ class _Run:
             moves=moves,
         )
 
-    async def _listed(self, names: set[str]) -> list[ListingEntry]:
-        """The entries of the destination that the source has too; makes the container when it is missing."""
+    async def _listed(self, names: set[str] | None) -> list[ListingEntry]:
+        """The destination's entries that the source has too (None: all); makes the container when it is missing."""
         request = self._request
         entries: list[ListingEntry] = []
         try:
             async for page in self._client.list_objects(request.container, prefix=request.prefix):
-                entries.extend(wanted(page, names))
+                entries.extend(page if names is None else wanted(page, names))
         except ContainerNotFound:
             if not request.dry_run:
                 await self._client.create_container(request.container, storage_policy=request.storage_policy)
@@ -187,7 +190,7 @@ class _Run:
         await remove_leftovers(self._client, self._journal, proofs)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
-    async def _upload(self, plan: Plan[SourceObject]) -> Outcome:
+    async def _upload(self, plan: Plan[SourceObject], entries: list[ListingEntry]) -> Outcome:
         self.tally.phase = "loading"
         # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
         limits = None
@@ -195,6 +198,8 @@ class _Run:
             limits = await self._client.limits()
         upload = upload_for(
             self._request.source,
+            entries,
+            self._request.rules,
             self._client,
             self._request.container,
             transfers=self._request.transfers,
@@ -233,7 +238,8 @@ def outcome_error(result: LoadResult) -> SwiftFSError | None:
         return Interrupted(f"stopped: {noun_text(result.untried, 'file')} not tried", hint=again)
     if result.fatal is not None:
         error = result.fatal
-        error.hint = "; ".join(filter(None, (error.hint, f"{noun_text(result.untried, 'file')} not tried")))
+        untried = f"{noun_text(result.untried, 'file')} not tried" if result.untried else None
+        error.hint = "; ".join(filter(None, (error.hint, untried))) or None
         return error
     if bad:
         return Incomplete(f"{noun_text(bad, 'file')} of {count_text(result.files)} not loaded", hint=again)

@@ -11,9 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from swiftfs.errors import UsageError
 from swiftfs.load.archive_source import SUFFIXES, ArchiveSource
-from swiftfs.load.download import check_file, check_sha256, is_url, shown_url
+from swiftfs.load.download import check_file, check_sha256, is_url, open_session, shown_url
 from swiftfs.load.remote_zip import opened_remote_zip
 from swiftfs.load.source import Source, open_source
+from swiftfs.load.stream_source import Naming, StreamSource
+from swiftfs.load.url_stream import StreamFile, stream_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,17 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
         return
     if is_url(text):
         async with opened_remote_zip(text, request.prefix, strip=request.strip, called=called, sha256=sha256) as remote:
-            if remote is None:
-                raise UsageError(
-                    f"{shown_url(text)} is no zip on a server that answers ranges",
-                    hint="fetch and unpack it with `swiftfs extract`, then load the directory",
-                )
-            yield remote
+            if remote is not None:
+                yield remote
+                return
+        async with open_session() as session:
+            stream = StreamFile(stream_url(session, text, sha256=sha256))
+            source = StreamSource(stream, shown_url(text), Naming(request.prefix, request.strip, called))
+            try:
+                yield source
+            finally:
+                source.halt()
+                await stream.close()
         return
     if sha256 is not None:
         await asyncio.to_thread(check_file, text, sha256)

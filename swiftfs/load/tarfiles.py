@@ -73,10 +73,10 @@ class _StrictInfo(tarfile.TarInfo):
 def open_tar(path: str, compression: str, limits: Limits) -> Iterator[TarArchive]:
     """The tar archive at ``path``; ``compression`` is gz, bz2, xz, zst or empty. Raises ArchiveError."""
     with open(path, "rb") as raw:
-        yield TarArchive(_decompressed(raw, compression), path, limits, proven_at_end=bool(compression))
+        yield TarArchive(decompressed(raw, compression), path, limits, proven_at_end=bool(compression))
 
 
-def _decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
+def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
     match compression:
         case "gz":
             return cast("BinaryIO", gzip.GzipFile(fileobj=raw))

@@ -119,7 +119,7 @@ class Upload:
         pending = iter(steps)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._transfers, max(1, len(steps)))):
+                for _ in range(self._width(len(steps))):
                     group.create_task(self._transfer())
                 group.create_task(self._check_all(pending))
         finally:
@@ -192,6 +192,10 @@ class Upload:
                 await self._send(job)
             except SwiftFSError as error:
                 self._failed(job.source, error)
+
+    def _width(self, steps: int) -> int:
+        """How many transfers that many steps can keep busy."""
+        return min(self._transfers, max(1, steps))
 
     async def _next(self) -> _Job | None:
         """The next job for a transfer that has settled its last one; None: there is none any more."""

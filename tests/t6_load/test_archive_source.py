@@ -143,7 +143,7 @@ def test_members_are_sent_in_the_order_of_the_archive(tmp_path: Path) -> None:
 def test_members_that_cannot_be_held_are_streamed(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member over the budget goes through the archive twice, for its MD5 and as a body, and arrives whole."""
     monkeypatch.setattr(archive_upload, "HELD", 1_000_000)
-    monkeypatch.setitem(archive_upload.ArchiveUpload.__init__.__kwdefaults__, "held", 1_000_000)
+    monkeypatch.setitem(archive_upload.HeldUpload.__init__.__kwdefaults__, "held", 1_000_000)
     store = MemorySwift()
     held: list[int] = []
     take = ByteBudget.take

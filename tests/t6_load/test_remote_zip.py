@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gzip
 import hashlib
+import io
 import os
 import re
 import struct
+import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import zstandard
 from aiohttp import web
 from fakes.memory_swift import MemorySwift
 
-from swiftfs.errors import Incomplete, SwiftFSError
-from swiftfs.load import remote_zip
-from swiftfs.load.archive_upload import ArchiveUpload
+from swiftfs.errors import Forbidden, Incomplete, SwiftFSError
+from swiftfs.load import remote_zip, url_stream
+from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
 from swiftfs.load.remote_zip import REQUEST, TAIL, Fetched
@@ -63,7 +68,7 @@ class Server:
         if self.ranges and match and request.headers.get("If-Range", self.etag) == self.etag:
             status = 206
             if match[1]:
-                start, stop = int(match[1]), min(int(match[2]) + 1, stop)
+                start, stop = int(match[1]), min(int(match[2] or stop) + 1, stop)
             else:
                 start = max(0, stop - int(match[2]))
         response = web.StreamResponse(status=status)
@@ -105,7 +110,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    for function in (RangedURL.__init__, remote_zip.fetch_tail, remote_zip.opened_remote_zip.__wrapped__):  # type: ignore[attr-defined]
+    for function in (
+        RangedURL.__init__,
+        remote_zip.fetch_tail,
+        remote_zip.opened_remote_zip.__wrapped__,
+        url_stream.stream_url,
+    ):  # type: ignore[attr-defined]
         monkeypatch.setitem(function.__kwdefaults__, "pause", at_once)
 
 
@@ -230,9 +240,10 @@ def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None
 def test_a_server_without_ranges_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     """A zip that only comes as a whole is not loaded; the way over the disk is named."""
     server = Server(make_zip(tmp_path / "a.zip", FILES), ranges=False)
-    with pytest.raises(SwiftFSError, match="swiftfs extract"):
-        load(server, MemorySwift())
-    assert len(server.asked) == 1
+    store = MemorySwift()
+    assert "swiftfs extract" in str(outcome_error(load(server, store)))
+    assert store.puts() == []
+    assert len(server.asked) == 2
 
 
 def test_the_sha256_is_that_of_the_whole(tmp_path: Path) -> None:
@@ -270,7 +281,7 @@ def test_damaged_and_hostile_members_fail_alone(tmp_path: Path) -> None:
 
 def test_a_member_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named with what to do instead; the others go."""
-    monkeypatch.setitem(ArchiveUpload.__init__.__kwdefaults__, "held", 1_000_000)
+    monkeypatch.setitem(HeldUpload.__init__.__kwdefaults__, "held", 1_000_000)
     server = Server(make_zip(tmp_path / "a.zip", {"big": os.urandom(1_000_001), "small": b"1"}))
     store = MemorySwift()
     result = load(server, store)
@@ -313,3 +324,98 @@ def test_fetched_bytes_read_as_one_stream() -> None:
     assert fetched.read(1) == b""
     with pytest.raises(SwiftFSError, match="shares bytes"):
         fetched.skip_to(60)
+
+
+def make_tar(files: list[tuple[str, bytes]], kind: str = "gz") -> bytes:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        for name, body in files:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(body), 1_700_000_000
+            archive.addfile(info, io.BytesIO(body))
+    pack = {"": bytes, "gz": functools.partial(gzip.compress, compresslevel=1), "zst": zstandard.compress}[kind]
+    return pack(plain.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "zst"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_tar_is_streamed_once(kind: str, ranges: bool) -> None:
+    """Its members become the objects that a local tar would make; the whole goes over the line once; the second run
+    sends nothing."""
+    server = Server(make_tar(list(FILES.items()), kind), ranges=ranges)
+
+    async def slowly(name: str) -> AsyncIterator[None]:
+        await asyncio.sleep(0.002)
+        yield
+
+    store = MemorySwift(before_store=slowly)
+    result = load(server, store, rules=FOOD11, sha256=hashlib.sha256(server.body).hexdigest())
+    assert outcome_error(result) is None
+    assert {FOOD11.target(name): body for name, body in plain(FILES).items()} == store.bodies("c")
+    assert store.most_in_flight > 1
+    assert (result.sent, result.files, result.size) == (len(FILES), len(FILES), sum(map(len, FILES.values())))
+    assert {stored.info.mtime for stored in store.held["c"].values()} == {1_700_000_000 * 10**9}
+    if ranges:
+        assert server.sent <= len(server.body) + TAIL + 512
+    store.log.clear()
+    again = load(server, store, rules=FOOD11)
+    assert (again.sent, again.skipped, store.puts()) == (0, len(FILES), [])
+
+
+def test_a_stream_that_breaks_off_is_continued_or_an_error() -> None:
+    """With ranges a break costs nothing; without, or with another version, the run ends with an error."""
+    body = make_tar(list(FILES.items()))
+    store = MemorySwift()
+    assert outcome_error(load(Server(body, cuts=[None, None, 1_000_000, 1, 300_000]), store)) is None
+    assert plain(FILES) == store.bodies("c")
+    for server in (
+        Server(body, cuts=[None, 1_000_000], ranges=False),
+        Server(body, cuts=[None, None, 1_000_000], change_after=3),
+    ):
+        store = MemorySwift(held={"c": {}})
+        error = outcome_error(load(server, store))
+        assert error is not None
+        assert "cannot be continued" in str(error)
+        assert set(store.bodies("c").items()) <= set(plain(FILES).items())
+
+
+def test_what_a_stream_tells_too_late_fails_its_member() -> None:
+    """Unsafe names, a second member of one name, and one beside the folder that is left out are refused and named."""
+    files = [("Food-11/a", b"1"), ("Food-11/../b", b"2"), ("Food-11/a", b"3"), ("beside", b"4"), ("Food-11/c", b"5")]
+    store = MemorySwift()
+    result = load(Server(make_tar(files)), store)
+    reasons = {one.name: one.reason for one in result.failures}
+    assert set(reasons) == {"Food-11/../b", "Food-11/a", "beside"}
+    assert "--strip-components" in reasons["beside"]
+    assert store.bodies("c") == {"a": b"1", "c": b"5"}
+    assert isinstance(outcome_error(result), Incomplete)
+
+
+def test_damage_and_a_wrong_checksum_of_a_stream_are_errors() -> None:
+    """What ends early, or is not what its SHA-256 says, never ends well; no tar at all sends nothing."""
+    body = make_tar(list(FILES.items()))
+    for server, rest in [
+        (Server(body[:-100]), {}),
+        (Server(body[: len(body) // 2]), {}),
+        (Server(body), {"sha256": "0" * 64}),
+    ]:
+        assert outcome_error(load(server, MemorySwift(), **rest)) is not None
+    store = MemorySwift()
+    error = outcome_error(load(Server(b"hello" * 1000), store))
+    assert "neither a zip nor a tar" in str(error)
+    assert store.puts() == []
+
+
+def test_a_failing_store_ends_a_stream() -> None:
+    """When nothing can be stored the stream is not read to its end, and nothing waits for ever."""
+    server = Server(make_tar([(f"{n}", os.urandom(1_000_000)) for n in range(30)], ""))
+    store = MemorySwift(held={"c": {}})
+
+    def refuse(method: str, container: str, name: str) -> None:
+        if method == "PUT":
+            raise Forbidden("not allowed")
+
+    store.faults.append(refuse)
+    result = load(server, store)
+    assert isinstance(outcome_error(result), Forbidden)
+    assert len(store.puts()) < 30

@@ -1,0 +1,149 @@
+"""An http(s) URL's content as one stream, read once from front to back and continued where it breaks off.
+
+A break is mended by a range of the same version; a server that has no ranges, or another version by then, ends the
+stream with an error, for what was read of it is used already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from swiftfs.errors import Changed, Truncated, Unavailable
+from swiftfs.load.download import (
+    CONTENT_RANGE,
+    FRUITLESS,
+    PAUSE_LIMIT,
+    PIECE,
+    Validator,
+    check_redirect,
+    check_status,
+    shown_url,
+    translated,
+)
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from swiftfs.load.ranged import Pause
+
+AHEAD = 8
+"""Pieces fetched before they are asked for: 8 MiB at the most."""
+
+
+async def stream_url(
+    session: aiohttp.ClientSession, url: str, *, sha256: str | None = None, pause: Pause = asyncio.sleep
+) -> AsyncIterator[bytes]:
+    """The content in pieces of up to 1 MiB; the last ``next`` fails unless all of it came with this SHA-256.
+
+    Raises NotFound, Forbidden, Rejected, Unavailable, Changed, Truncated (wrong length or SHA-256).
+    """
+    stream = _Stream(session, url)
+    fruitless = 0
+    while True:
+        before = stream.position
+        try:
+            async for piece in stream.attempt():
+                yield piece
+            break
+        except (Unavailable, Truncated) as error:
+            fruitless = 0 if stream.position > before else fruitless + 1
+            if fruitless >= FRUITLESS:
+                raise error from None
+            await pause(min(2.0**fruitless, PAUSE_LIMIT))
+    if sha256 is not None and (found := stream.digest.hexdigest()) != sha256:
+        raise Truncated(
+            f"{shown_url(url)} has the SHA-256 {found}, not {sha256}; what was sent of it is not to be used"
+        )
+
+
+class _Stream:
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+        self._known: Validator | None = None
+        self.position = 0
+        self.digest = hashlib.sha256()
+
+    async def attempt(self) -> AsyncIterator[bytes]:
+        """What is still missing, by one request."""
+        headers = {}
+        if self.position:
+            assert self._known is not None
+            headers = {"Range": f"bytes={self.position}-", "If-Range": self._known.if_range or ""}
+            if not self._known.if_range:
+                raise Changed(f"{shown_url(self._url)} broke off, and its server has no mark of its version")
+        with translated(self._url):
+            async with self._session.get(self._url, headers=headers) as response:
+                check_redirect(self._url, response)
+                check_status(response.status, self._url)
+                if self.position:
+                    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+                    if response.status != 206 or match is None or int(match[1]) != self.position:
+                        raise Changed(f"{shown_url(self._url)} broke off and cannot be continued", hint="run it again")
+                else:
+                    fields = response.headers
+                    self._known = Validator(
+                        self._url, fields.get("ETag"), fields.get("Last-Modified"), response.content_length
+                    )
+                async for piece in response.content.iter_chunked(PIECE):
+                    self.position += len(piece)
+                    self.digest.update(piece)
+                    yield piece
+        size = self._known.size if self._known is not None else None
+        if size is not None and self.position != size:
+            raise Truncated(f"{shown_url(self._url)} broke off at byte {self.position:,} of {size:,}")
+
+
+class StreamFile:
+    """The stream as a file for a thread; the pieces are fetched ahead by a task of the loop that opened it."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[bytes | BaseException] = asyncio.Queue(AHEAD)
+        self._task = self._loop.create_task(self._fill(pieces))
+        self._piece = b""
+        self._used = 0
+        self._end: BaseException | None = None
+
+    async def _fill(self, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in pieces:
+                await self._queue.put(piece)
+        except Exception as error:
+            await self._queue.put(error)
+        else:
+            await self._queue.put(EOFError())
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, empty only at the end; blocks, so never in the loop. Raises as ``stream_url``."""
+        if self._used == len(self._piece):
+            if self._end is None:
+                found = asyncio.run_coroutine_threadsafe(self._queue.get(), self._loop).result()
+                if isinstance(found, BaseException):
+                    self._end = found
+                else:
+                    self._piece, self._used = found, 0
+            if self._end is not None:
+                if isinstance(self._end, EOFError):
+                    return b""
+                raise self._end
+        piece = self._piece[self._used : self._used + size]
+        self._used += len(piece)
+        return piece
+
+    def unread(self, head: bytes) -> None:
+        """Put bytes that were read back in front."""
+        self._piece, self._used = head + self._piece[self._used :], 0
+
+    async def close(self) -> None:
+        """End the fetching; a read that waits ends with an error."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(Unavailable("stopped"))
