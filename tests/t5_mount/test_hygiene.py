@@ -1,0 +1,86 @@
+"""What both processes hold on to after many epochs: as much as after the first."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from fakes.programs import check, write_tree
+
+from .conftest import Dataset, photos
+
+pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
+
+EPOCHS = 10
+STREAMS = 8
+OTHER_SOCKETS = 12
+"""Spare connections, the socket between the processes, those that loops wake themselves with, the control socket."""
+IDLE_THREADS = 2
+"""Worker threads that come and go with a look at the mount."""
+SLACK = 5 * 2**20
+"""Bytes that an allocator may keep for itself: an epoch of this tree reads more than that, so a leak of what was read
+would show as a multiple."""
+
+
+def descriptors(pid: int) -> tuple[int, int]:
+    """Open files of a process, and its sockets."""
+    places = Path(f"/proc/{pid}/fd")
+    links = [os.readlink(place) for place in places.iterdir()]
+    sockets = sum(link.startswith("socket:") for link in links)
+    return len(links) - sockets, sockets
+
+
+def memory(pid: int) -> int:
+    """Bytes of private memory of a process: what it wrote itself."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(int(found) for found in re.findall(r"^Private_Dirty:\s+(\d+) kB", text, re.MULTILINE))
+
+
+def threads(pid: int) -> int:
+    """Threads of a process."""
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def epoch(mountpoint: Path) -> int:
+    """Walk and read everything, past the kernel's own memory of pages, so that each read reaches the process."""
+    read = 0
+    for top, _, names in os.walk(mountpoint):
+        for name in names:
+            descriptor = os.open(os.path.join(top, name), os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            while piece := os.read(descriptor, 2**20):
+                read += len(piece)
+            os.close(descriptor)
+    return read
+
+
+def test_ten_epochs_leave_nothing_behind(dataset: Dataset) -> None:
+    """Open files and threads of both processes are those of the start, and memory that of the second epoch, also with a
+    cache that holds half of the tree, so that every epoch fetches and evicts."""
+    more = {name: content for name, content in photos(120, seed=5).items() if content}
+    more["large.bin"] = os.urandom(6 * 2**20)
+    check("swiftfs", "load", write_tree(dataset.work / "more", more), dataset.source, environ=dataset.environ)
+    size = sum(map(len, more.values()))
+    options = ["--cache-size", str(size // 2), "--chunk-size", "1M", "--refresh", "off", "--streams", str(STREAMS)]
+    mountpoint = dataset.mount(*options)
+    status = dataset.status(mountpoint)
+    pids = (status["pid"], status["fetch_pid"])
+    epoch(mountpoint)
+    read = epoch(mountpoint)
+    before = [(descriptors(pid), threads(pid), memory(pid)) for pid in pids]
+
+    for _ in range(EPOCHS):
+        assert epoch(mountpoint) == read
+
+    after = [(descriptors(pid), threads(pid), memory(pid)) for pid in pids]
+    status = dataset.status(mountpoint)
+    assert status["reads"]["read_bytes"] >= EPOCHS * read
+    assert status["fetch"]["received"] > EPOCHS * size // 4
+    for (old_open, old_threads, old_memory), (new_open, new_threads, new_memory) in zip(before, after, strict=True):
+        assert new_open[0] <= old_open[0]
+        assert new_open[1] <= STREAMS + OTHER_SOCKETS
+        assert new_threads <= old_threads + IDLE_THREADS
+        assert new_memory < old_memory + SLACK
+    assert status["fetch"]["waiting"] == 0
