@@ -122,6 +122,9 @@ async def open_transport(remote: Remote, *, connections: int, deadline: float) -
         skip_auto_headers={"User-Agent", "Accept-Encoding", "Accept", "Content-Type"},
         headers={"User-Agent": f"swiftfs/{__version__}", "Accept-Encoding": "identity"},
     )
+    # aiohttp sends a request again by itself when a kept connection turns out closed: uncounted, and with a streamed
+    # body that is read up already.
+    session._retry_connection = False
     async with session:
         yield Transport(session, authenticator(remote), connections=connections, deadline=deadline)
 
@@ -192,6 +195,8 @@ class Transport:
                         content = await self._read(response, limit, stall)
                         return Answer(response.status, response.headers, content)
                 except SwiftFSError as error:
+                    if method == "DELETE" and isinstance(error, NotFound) and attempts.unsure:
+                        return Answer(204, {})  # an earlier attempt did it, and its answer was lost
                     await attempts.failed(error)
 
     @contextlib.asynccontextmanager
@@ -339,12 +344,15 @@ class _Attempts:
         self.token: Token | None = None
         self.retry_after: float | None = None
         self.last: SwiftFSError | None = None
+        self.unsure = False
+        """Whether the store may have done what an attempt asked for although it failed."""
 
     async def failed(self, error: SwiftFSError) -> None:
         """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
         transport = self._transport
         self._number += 1
         self.last = error
+        self.unsure = self.unsure or error.status is None or error.status >= 500
         retry_after, self.retry_after = self.retry_after, None
         verdict = _verdict(error, self.token)
         if verdict is Verdict.LOGIN and self.token is not None and not (self._refused and self._is_alive()):
