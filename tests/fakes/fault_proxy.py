@@ -508,7 +508,7 @@ async def _read_response(reader: asyncio.StreamReader, method: str) -> Response:
     while status < 200:
         first, headers = _parse(await reader.readuntil(b"\r\n\r\n"))
         status = int(first.split(" ", 2)[1])
-    reason = (first.split(" ", 2) + [""])[2]
+    reason = first.split(" ", 2)[-1]
     bodiless = method == "HEAD" or status in {204, 304}
     wire = b"" if bodiless else await _read_body(reader, headers, to_end=True)
     return Response(status, reason, headers, wire, of_head=method == "HEAD")
