@@ -238,10 +238,8 @@ class Client:
                 if position < stop:
                     raise Truncated(f"the body ended at byte {position} of {stop}")
             except (Truncated, Unavailable) as error:
-                if isinstance(error, DeadlineExceeded):
-                    raise _about_object(error, container, name) from None
                 fruitless = fruitless + 1 if position == before else 0
-                if fruitless >= FRUITLESS:
+                if fruitless >= FRUITLESS or isinstance(error, DeadlineExceeded):
                     raise _about_object(error, container, name, ByteRange(start, stop or position)) from None
                 await self._transport.before_resume(fruitless)
             except SwiftFSError as error:
