@@ -9,9 +9,9 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from swiftfs.config import Remote, find_remote
 
 from swiftfs import localcloud
+from swiftfs.config import Remote, find_remote
 from swiftfs.localcloud import Cloud, CloudOptions
 
 

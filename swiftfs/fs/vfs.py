@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from swiftfs.cache.names import chunk_count, object_key
 from swiftfs.cache.reader import ChunkRow
-from swiftfs.errors import Changed, NotFound, SwiftFSError
+from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, WARM, Bad, Have, Message, Touch, Want, Wants
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 from swiftfs.fs.readahead import Readahead
@@ -42,6 +44,9 @@ WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
 READ_ATTEMPTS = 3
 """Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
+SECOND_READ = 0.5
+"""Seconds after a deadline in which the same chunk is not waited for again: the kernel, when its readahead fails, reads
+a second time at once, and the program would wait for two deadlines."""
 
 
 class Fetcher(Protocol):
@@ -116,6 +121,7 @@ class Vfs:
         self._asked: OrderedDict[int, None] = OrderedDict()
         self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self._touched: set[str] = set()
+        self._late: tuple[str, int, float, DeadlineExceeded] | None = None
         self._generation = self._index.generation()
         self.planner = Planner(prefetch)
         self.counters = ReadCounters()
@@ -267,6 +273,7 @@ class Vfs:
                 return data
             if attempt == 0:
                 self.counters.misses += 1
+                self._raise_if_late(file.key, chunk)
             began = time.monotonic()
             try:
                 have = await self._fetcher.chunk(file.want(chunk, chunk + 1, DEMAND))
@@ -278,6 +285,9 @@ class Vfs:
             except Changed:
                 self.changed = True
                 raise
+            except DeadlineExceeded as error:
+                self._late = (file.key, chunk, trio.current_time() + SECOND_READ, error)
+                raise
             finally:
                 self._note_wait(began, file.name, chunk)
             if have.data is not None:
@@ -288,6 +298,15 @@ class Vfs:
         now = time.monotonic()
         self.counters.waited += now - began
         self.slowest.note(Wait(now - began, now, name, chunk))
+
+    def _raise_if_late(self, key: str, chunk: int) -> None:
+        """Raise again what the last wait for this chunk ended with, when that was just now."""
+        if self._late is not None:
+            late_key, late_chunk, until, error = self._late
+            if trio.current_time() >= until:
+                self._late = None
+            elif (late_key, late_chunk) == (key, chunk):
+                raise DeadlineExceeded(error.message, container=error.container, object=error.object)
 
     def _read_ahead(self, file: File, chunk: int) -> None:
         window = self._windows.get(file.ino)

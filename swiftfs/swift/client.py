@@ -18,6 +18,7 @@ from swiftfs.errors import (
     Conflict,
     ContainerNotFound,
     Damaged,
+    DeadlineExceeded,
     Forbidden,
     NotFound,
     Rejected,
@@ -28,6 +29,7 @@ from swiftfs.errors import (
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
 from swiftfs.swift.large import LargeObjects
+from swiftfs.swift.listing import listing_page
 from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_transport
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ PAGE = 10_000
 BULK = 10_000
 """Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
 SMALL_ANSWER = 16 * 1024 * 1024
-"""Bytes that a listing page or a status body may have: 10,000 entries with long names stay below."""
+"""Bytes that an account listing or a status body may have: 10,000 entries with long names stay below."""
 FRUITLESS = 3
 """Resumes in a row that may bring no byte before a body is given up: a segment that is gone never comes."""
 DAMAGED_ATTEMPTS = 3
@@ -151,9 +153,7 @@ class Client(LargeObjects):
             if marker:
                 query["marker"] = marker
             try:
-                answer = await self._transport.request("GET", path, query=query, limit=SMALL_ANSWER)
-                page = wire.parse_listing(answer.body)
-                kept = wire.in_order(page, marker, flat=delimiter is None)
+                kept = await listing_page(self._transport, path, query)
             except SwiftFSError as error:
                 raise _about_container(error, container) from None
             if not kept:
@@ -240,7 +240,7 @@ class Client(LargeObjects):
                     raise Truncated(f"the body ended at byte {position} of {stop}")
             except (Truncated, Unavailable) as error:
                 fruitless = fruitless + 1 if position == before else 0
-                if fruitless >= FRUITLESS:
+                if fruitless >= FRUITLESS or isinstance(error, DeadlineExceeded):
                     raise _about_object(error, container, name, ByteRange(start, stop or position)) from None
                 await self._transport.before_resume(fruitless)
             except SwiftFSError as error:

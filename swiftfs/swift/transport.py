@@ -37,6 +37,7 @@ from swiftfs.errors import (
 )
 from swiftfs.swift import retry, wire
 from swiftfs.swift.auth import Authenticator, Token, authenticator
+from swiftfs.swift.pace import SLOWEST, Pace
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
 
@@ -49,6 +50,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for a TCP and TLS handshake; a lost SYN must not use up a deadline."""
 STALL = 15.0
 """Seconds without a byte after which a connection is given up and the request sent again on another."""
+STALL_SHARE = 0.25
+"""Share of a deadline that one stall may use up at the most, so that there is time for another attempt."""
 INTRODUCTION = 10.0
 """Seconds to wait for the store to have looked at a renewed token."""
 KEEP_ALIVE = 20.0
@@ -93,16 +96,16 @@ class Answer:
     body: bytes = b""
     _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
     _counters: Counters | None = field(default=None, repr=False)
+    _stall: float = STALL
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises Truncated or Unavailable when it breaks off or stalls."""
+        """The body as it comes. Raises Truncated or Unavailable when it breaks off, stalls or trickles."""
         assert self._response is not None
         assert self._counters is not None
-        content = self._response.content
-        with _translated():
-            while piece := await content.readany():
-                self._counters.received += len(piece)
-                yield piece
+        pace = Pace(self._stall)
+        while piece := await _piece(self._response, pace):
+            self._counters.received += len(piece)
+            yield piece
 
 
 @contextlib.asynccontextmanager
@@ -119,6 +122,9 @@ async def open_transport(remote: Remote, *, connections: int, deadline: float) -
         skip_auto_headers={"User-Agent", "Accept-Encoding", "Accept", "Content-Type"},
         headers={"User-Agent": f"swiftfs/{__version__}", "Accept-Encoding": "identity"},
     )
+    # aiohttp sends a request again by itself when a kept connection turns out closed: uncounted, and with a streamed
+    # body that is read up already.
+    session._retry_connection = False
     async with session:
         yield Transport(session, authenticator(remote), connections=connections, deadline=deadline)
 
@@ -146,6 +152,7 @@ class Transport:
         self._throttle = Throttle(connections)
         self._budget = retry.RetryBudget()
         self._deadline = deadline
+        self._stall = min(STALL, deadline * STALL_SHARE)
         self._counters = Counters()
         auth.introduce = self._introduce
 
@@ -183,10 +190,13 @@ class Transport:
         async with _within(self._deadline + extra_time, attempts):
             while True:
                 try:
-                    async with self._send(method, path, query, headers, body, attempts, STALL + extra_time) as response:
-                        content = await self._read(response, limit)
+                    stall = self._stall + extra_time
+                    async with self._send(method, path, query, headers, body, attempts, stall) as response:
+                        content = await self._read(response, limit, stall)
                         return Answer(response.status, response.headers, content)
                 except SwiftFSError as error:
+                    if method == "DELETE" and isinstance(error, NotFound) and attempts.unsure:
+                        return Answer(204, {})  # an earlier attempt did it, and its answer was lost
                     await attempts.failed(error)
 
     @contextlib.asynccontextmanager
@@ -198,12 +208,14 @@ class Transport:
                 while True:
                     try:
                         response = await stack.enter_async_context(
-                            self._send("GET", path, None, headers, None, attempts, STALL)
+                            self._send("GET", path, None, headers, None, attempts, self._stall)
                         )
                         break
                     except SwiftFSError as error:
                         await attempts.failed(error)
-            yield Answer(response.status, response.headers, _response=response, _counters=self._counters)
+            yield Answer(
+                response.status, response.headers, _response=response, _counters=self._counters, _stall=self._stall
+            )
 
     async def before_resume(self, fruitless: int) -> None:
         """Wait until a body that broke off may be continued; ``fruitless`` resumes before this one got no byte.
@@ -292,24 +304,34 @@ class Transport:
                 slower = retry.verdict(response.status) is Verdict.RETRY_SLOWER
                 explanation = b""
                 with contextlib.suppress(SwiftFSError):
-                    explanation = await self._read(response, PIECE)
+                    explanation = await self._read(response, PIECE, stall)
                 attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())
                 raise _status_error(response.status, response.headers, explanation)
         finally:
             self._throttle.leave(epoch, slower=slower, ok=ok)
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, limit: int, stall: float) -> bytes:
         """The whole body of at most ``limit`` bytes. Raises Truncated for a longer one."""
         pieces: list[bytes] = []
         size = 0
-        with _translated():
-            while piece := await response.content.readany():
-                size += len(piece)
-                if size > limit:
-                    raise Truncated(f"the answer is longer than {limit} bytes")
-                pieces.append(piece)
+        pace = Pace(stall)
+        while piece := await _piece(response, pace):
+            size += len(piece)
+            if size > limit:
+                raise Truncated(f"the answer is longer than {limit} bytes")
+            pieces.append(piece)
         self._counters.received += size
         return b"".join(pieces)
+
+
+async def _piece(response: aiohttp.ClientResponse, pace: Pace) -> bytes:
+    """What has come of a body since the last call; nothing at its end. Raises Unavailable when it trickles."""
+    begun = time.monotonic()
+    with _translated():
+        piece = await response.content.readany()
+    if piece and pace.is_too_slow(time.monotonic() - begun, len(piece)):
+        raise Unavailable(f"the store sends fewer than {SLOWEST} bytes a second")
+    return piece
 
 
 class _Attempts:
@@ -322,12 +344,15 @@ class _Attempts:
         self.token: Token | None = None
         self.retry_after: float | None = None
         self.last: SwiftFSError | None = None
+        self.unsure = False
+        """Whether the store may have done what an attempt asked for although it failed."""
 
     async def failed(self, error: SwiftFSError) -> None:
         """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
         transport = self._transport
         self._number += 1
         self.last = error
+        self.unsure = self.unsure or error.status is None or error.status >= 500
         retry_after, self.retry_after = self.retry_after, None
         verdict = _verdict(error, self.token)
         if verdict is Verdict.LOGIN and self.token is not None and not (self._refused and self._is_alive()):

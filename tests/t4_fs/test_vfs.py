@@ -232,6 +232,24 @@ async def test_a_read_that_gets_no_answer_ends_at_its_deadline(make_tree, autoju
     assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
 
 
+@pytest.mark.trio
+async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """After a read that ended at its deadline the same read fails at once; a while later it asks the store again."""
+    tree = make_tree({"a": b"1", "b": b"2"})
+    tree.fetcher.hang = trio.Event()
+    with pytest.raises(Unavailable):
+        await tree.vfs.read(tree.ino("a"), 0, 1)
+    start = trio.current_time()
+    with pytest.raises(Unavailable):
+        await tree.vfs.read(tree.ino("a"), 0, 1)
+    assert trio.current_time() == start
+
+    tree.fetcher.hang = None
+    assert await tree.vfs.read(tree.ino("b"), 0, 1) == b"2"
+    await trio.sleep(1)
+    assert await tree.vfs.read(tree.ino("a"), 0, 1) == b"1"
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 3 * CHUNK), min_size=1, max_size=4),

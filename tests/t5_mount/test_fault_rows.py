@@ -1,0 +1,234 @@
+"""Rows of the fault matrix through a real mount, a proxy that misbehaves and a real Swift."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.fault_proxy import EditPage, Fault, FaultProxy, RepeatPage, Reset, Stall, Status
+from fakes.large_objects import put_slo
+from fakes.programs import check, mounted, run, tree_of, write_tree
+from fakes.read_faults import READ_FAULTS, SIZE, ReadFault, params
+
+from swiftfs.config import find_remote
+from swiftfs.errors import NotFound
+from swiftfs.fs.vfs import SECOND_READ
+from swiftfs.localcloud import Cloud
+from swiftfs.swift.client import open_client
+
+pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
+
+DEADLINE = 4.0
+"""Seconds for a read of the mount."""
+CONTAINER = "fault-rows"
+CHUNK = 1 << 20
+PART = 65_536
+"""Bytes of the chunks of the mount that reads parts of objects."""
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Two mounts of one container through one proxy: one reads whole objects, the other reads them in parts."""
+
+    proxy: FaultProxy
+    environ: dict[str, str]
+    whole: Path
+    parts: Path
+    content: dict[str, bytes]
+
+    def fresh(self, fault: ReadFault) -> str:
+        """The name of a file that no other test reads."""
+        return f"{fault.row}-{fault.name}.bin"
+
+
+def through(cloud: Cloud, proxy: FaultProxy, top: Path) -> dict[str, str]:
+    """The environment of a user whose configuration names the proxy as the store, in a home of its own."""
+    config = top / "rclone.conf"
+    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
+    config.chmod(0o600)
+    (top / "run").mkdir(mode=0o700)
+    return {**os.environ, "RCLONE_CONFIG": str(config), "HOME": str(top), "XDG_RUNTIME_DIR": str(top / "run")}
+
+
+@pytest.fixture(scope="module")
+def faulty(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    top = tmp_path_factory.mktemp("faulty")
+    draw = random.Random(6)
+    content = {f"{fault.row}-{fault.name}.bin": draw.randbytes(SIZE) for fault in READ_FAULTS}
+    content |= {f"spare/{number}.bin": draw.randbytes(20_000) for number in range(20)}
+    with FaultProxy(cloud.storage_url) as proxy, contextlib.ExitStack() as stack:
+        environ = through(cloud, proxy, top)
+        tree = write_tree(top / "tree", content)
+        check("swiftfs", "load", tree, f"local:{CONTAINER}", environ=environ)
+        options = ["--deadline", f"{DEADLINE:.0f}s", "--prefetch", "off", "--refresh", "off"]
+        mounts = [
+            stack.enter_context(
+                mounted(
+                    f"local:{CONTAINER}",
+                    top / f"mnt{size}",
+                    *options,
+                    "--chunk-size",
+                    str(size),
+                    "--cache-dir",
+                    top / f"cache{size}",
+                    environ=environ,
+                )
+            )
+            for size in (CHUNK, PART)
+        ]
+        yield Faulty(proxy, environ, mounts[0], mounts[1], content)
+
+
+def outcome(path: Path, offset: int, size: int) -> bytes | int:
+    """What a read gives: bytes or an errno."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as error:
+        return error.errno or 0
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("fault", params(READ_FAULTS))
+def test_a_read_gives_the_bytes_or_an_errno(faulty: Faulty, fault: ReadFault) -> None:
+    """A read is right or fails with its errno, in time and within a number of requests, and works again afterwards."""
+    name = faulty.fresh(fault)
+    path = (faulty.parts if fault.ranged else faulty.whole) / name
+    offset, size = (2 * PART, 1000) if fault.ranged else (0, SIZE)
+    right = faulty.content[name][offset : offset + size]
+    expected: bytes | int = right
+    count, most = fault.count, fault.most
+    if fault.error is not None:
+        expected = errno.ESTALE if issubclass(fault.error, NotFound) else fault.error.errno
+        # The kernel reads a second time when its readahead fails.
+        count, most = None, 2 * most
+    begun = time.monotonic()
+    with faulty.proxy.broken(Fault(fault.action, "GET", f"/{name}$", count=count)) as seen:
+        found = outcome(path, offset, size)
+        gets = [one for one in seen if one.target.endswith(name)]
+        assert faulty.proxy.played() >= 1
+    assert time.monotonic() - begun < DEADLINE + 2
+    assert found == expected
+    assert len(gets) <= most
+    assert outcome(path, offset, size) == right
+
+
+@pytest.mark.row("N1")
+def test_a_store_that_is_down_is_eio_in_time_and_comes_back(faulty: Faulty) -> None:
+    """While nobody listens a read ends with EIO at its deadline; afterwards reads take no longer than ever."""
+    path = faulty.whole / "spare/0.bin"
+    faulty.proxy.down()
+    try:
+        begun = time.monotonic()
+        assert outcome(path, 0, 20_000) == errno.EIO
+        assert time.monotonic() - begun < DEADLINE + 2
+    finally:
+        faulty.proxy.up()
+    time.sleep(SECOND_READ)
+    begun = time.monotonic()
+
+    assert outcome(path, 0, 20_000) == faulty.content["spare/0.bin"]
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.row("N1")
+def test_a_mount_of_a_store_that_is_down_fails_and_leaves_nothing(faulty: Faulty, tmp_path: Path) -> None:
+    """The command ends with one line and an error, no mount and no process stays."""
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    options = ["--daemon", "--deadline", "3s", "--cache-dir", tmp_path / "cache"]
+    faulty.proxy.down()
+    try:
+        done = run("swiftfs", "mount", f"local:{CONTAINER}", mountpoint, *options, environ=faulty.environ)
+    finally:
+        faulty.proxy.up()
+
+    assert done.code != 0
+    assert len(done.err.splitlines()) == 1
+    assert not os.path.ismount(mountpoint)
+
+
+@pytest.mark.row("H13")
+def test_an_outage_stops_nothing_but_what_is_read_during_it(faulty: Faulty) -> None:
+    """After an outage that outlasted a deadline, all files read right and fast."""
+    names = [f"spare/{number}.bin" for number in range(1, 10)]
+    with faulty.proxy.broken(Fault(Status(503), path="spare/", count=None)) as seen:
+        assert outcome(faulty.whole / names[0], 0, 20_000) == errno.EIO
+        assert len(seen) < 40
+    time.sleep(SECOND_READ)
+    begun = time.monotonic()
+    for name in names:
+        assert (faulty.whole / name).read_bytes() == faulty.content[name]
+    assert time.monotonic() - begun < 10
+
+
+def cut(rows: list[dict[str, Any]]) -> Any:
+    return b'[{"name": "spare/1.bin", "bytes": 12'
+
+
+LISTING_FAULTS = [
+    pytest.param(Fault(RepeatPage(), "GET", "marker="), False, id="L1-repeated", marks=pytest.mark.row("L1")),
+    pytest.param(
+        Fault(EditPage(lambda rows: [row for row in rows for _ in range(2)]), "GET", "limit="),
+        True,
+        id="L2-twice",
+        marks=pytest.mark.row("L2"),
+    ),
+    pytest.param(
+        Fault(EditPage(lambda rows: rows[:9]), "GET", "limit=", count=None),
+        True,
+        id="L3-short-pages",
+        marks=pytest.mark.row("L3"),
+    ),
+    pytest.param(Fault(EditPage(cut), "GET", "limit="), True, id="L5-cut-once", marks=pytest.mark.row("L5")),
+    pytest.param(
+        Fault(EditPage(cut), "GET", "limit=", count=None), False, id="L5-cut-always", marks=pytest.mark.row("L5")
+    ),
+    pytest.param(Fault(Reset(100), "GET", "limit="), True, id="N5-reset", marks=pytest.mark.row("N5")),
+    pytest.param(Fault(Stall(100), "GET", "limit="), True, id="N9-stalled", marks=pytest.mark.row("N9")),
+]
+
+
+@pytest.mark.parametrize(("fault", "succeeds"), LISTING_FAULTS)
+def test_a_refresh_brings_the_whole_tree_or_leaves_it_alone(faulty: Faulty, fault: Fault, succeeds: bool) -> None:
+    """Whatever a listing meets, afterwards the tree has every name once, and nothing is half new."""
+    before = sorted(tree_of(faulty.whole / "spare"))
+    with faulty.proxy.broken(fault):
+        done = run("swiftfs", "refresh", faulty.whole, environ=faulty.environ)
+        assert faulty.proxy.played() >= 1
+
+    assert (done.code == 0) is succeeds, done.err
+    assert sorted(tree_of(faulty.whole / "spare")) == before
+    assert check("swiftfs", "refresh", faulty.whole, environ=faulty.environ).startswith("0 added, 0 changed, 0 removed")
+
+
+@pytest.mark.row("O1")
+def test_an_object_without_one_of_its_segments_ends(faulty: Faulty, cloud: Cloud) -> None:
+    """The rest of it reads right; the part that is missing is an error after few requests, in time."""
+    segments = [random.Random(number).randbytes(PART) for number in range(3)]
+    remote = find_remote("local", faulty.environ)
+
+    async def make() -> None:
+        await put_slo(remote, CONTAINER, "broken.slo", segments)
+        async with open_client(remote) as client:
+            await client.delete(CONTAINER, ".seg/broken.slo/0001")
+
+    asyncio.run(make())
+    check("swiftfs", "refresh", faulty.parts, environ=faulty.environ)
+    path = faulty.parts / "broken.slo"
+    assert path.stat().st_size == 3 * PART
+    with faulty.proxy.broken() as seen:
+        assert outcome(path, PART, 1000) in {errno.EIO, errno.ESTALE}
+        assert len([one for one in seen if one.target.endswith("broken.slo")]) <= 6
+    assert outcome(path, 0, 1000) == segments[0][:1000]
+    assert outcome(path, 2 * PART, 1000) == segments[2][:1000]
