@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from swiftfs.cli.load_options import load_options, options_from, pace_from
 from swiftfs.cli.parameters import DURATION, SIZE
 from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from swiftfs.config import Remote, RemotePath
     from swiftfs.load.progress import Display
     from swiftfs.load.run import LoadRequest, LoadResult
+    from swiftfs.swift.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--stats", default="1m", show_default=True, type=DURATION, help="Time between two lines without a terminal."
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be sent and deleted, do nothing.")
 @click.option("-L", "--copy-links", is_flag=True, help="Follow symbolic links instead of leaving them out.")
 @click.option("--summary-json", type=click.Path(dir_okay=False), help="Write the run's figures to this file.")
 @click.option(
@@ -62,6 +64,7 @@ log = logging.getLogger(__name__)
     "--segment-size", type=SIZE, help="Bytes of a segment, at least 1M; by default a 64th of the file, 8M to 1G."
 )
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
+@load_options
 def load(
     source: str,
     dest: str | None,
@@ -76,12 +79,20 @@ def load(
     multi_thread_cutoff: int,
     segment_size: int | None,
     fast_list: bool,
+    **given: Any,
 ) -> None:
     """Load the directory SOURCE into DEST, a container or a place in one.
 
     The contents of SOURCE go below DEST, as with rclone copy. What is there already with the same size and MD5 is
-    not sent again; nothing is deleted. One listing at the end proves every object's size and MD5; exit code 0 means
-    that all of them are proven. The container is made when it is missing.
+    not sent again. One listing at the end proves every object's size and MD5; exit code 0 means that all of them are
+    proven. The container is made when it is missing.
+
+    Nothing is deleted without --delete-extra or --clean. --delete-extra makes DEST a mirror of SOURCE: what SOURCE
+    does not have is deleted at the end, and only when all of SOURCE could be read and is proven. --dry-run names what
+    would be sent and deleted.
+
+    Filters are rclone's: globs with *, **, ?, [a-c] and {a,b}; a leading slash means the top of SOURCE, a slash behind
+    a directory. What they leave out is neither sent nor deleted.
 
     DEST is NAME:container or NAME:container/prefix. Without it, $SWIFTFS_DEST is taken, or $RCLONE_CONTAINER with the
     only remote of rclone.conf.
@@ -97,6 +108,7 @@ def load(
       swiftfs load ./Food-11 chi_tacc:object-persist-netID
       swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
       swiftfs load ./videos chi_tacc:videos --multi-thread-streams 8 --segment-size 64M
+      swiftfs load ./Food-11 chi_tacc:food11 --exclude '.DS_Store' --delete-extra --max-delete 100 --manifest
       swiftfs load ./Food-11 --dry-run
     """
     import asyncio
@@ -112,6 +124,7 @@ def load(
         log.info("--fast-list is rclone's and changes nothing here")
     if segment_size is not None and segment_size < SMALLEST_SEGMENT:
         raise UsageError("--segment-size is below 1M", hint="servers slow down the reading of smaller segments")
+    options = options_from(given)
     place = destination(dest, os.environ)
     remote = find_remote(place.remote, os.environ)
     prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
@@ -131,10 +144,11 @@ def load(
             in_container=remote.use_segments_container is False,
             forbidden=remote.no_large_objects,
         ),
+        options=options,
     )
     quiet = is_quiet()
     display = choose_display(progress=progress, quiet=quiet, stats=stats)
-    result = asyncio.run(_run(remote, request, display, os.path.realpath(source)))
+    result = asyncio.run(_run(remote, request, display, os.path.realpath(source), pace_from(given)))
     for line in failure_lines(result):
         click.echo(line, err=True)
     if not quiet:
@@ -180,13 +194,13 @@ def is_quiet() -> bool:
     return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
 
 
-async def _run(remote: Remote, request: LoadRequest, display: Display, source: str) -> LoadResult:
+async def _run(remote: Remote, request: LoadRequest, display: Display, source: str, pace: Pace | None) -> LoadResult:
     from swiftfs.config.directories import state_directory
     from swiftfs.load.journal import Journal, journal_path
     from swiftfs.load.run import load_directory
     from swiftfs.swift.client import open_client
 
-    async with open_client(remote, connections=request.transfers + request.checkers) as client:
+    async with open_client(remote, connections=request.transfers + request.checkers, pace=pace) as client:
         place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
         path = None if request.dry_run else journal_path(state_directory(os.environ), source, place)
         journal = Journal(path)

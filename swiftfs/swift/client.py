@@ -32,6 +32,7 @@ from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_tran
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
+    from swiftfs.swift.pace import Pace
 
 PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
@@ -58,12 +59,16 @@ class BulkDeleted:
 
 
 @contextlib.asynccontextmanager
-async def open_client(remote: Remote, *, connections: int = 32, deadline: float = 60.0) -> AsyncIterator[Client]:
+async def open_client(
+    remote: Remote, *, connections: int = 32, deadline: float = 60.0, pace: Pace | None = None
+) -> AsyncIterator[Client]:
     """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
+
+    ``pace`` limits its bytes and requests a second; what a call waits for that is not counted in its deadline.
 
     Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
     """
-    async with open_transport(remote, connections=connections, deadline=deadline) as transport:
+    async with open_transport(remote, connections=connections, deadline=deadline, pace=pace) as transport:
         await transport.login()
         yield Client(transport)
 

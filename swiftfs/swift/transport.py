@@ -42,6 +42,7 @@ from swiftfs.swift.throttle import Throttle
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
+    from swiftfs.swift.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,9 @@ class Answer:
 
 
 @contextlib.asynccontextmanager
-async def open_transport(remote: Remote, *, connections: int, deadline: float) -> AsyncIterator[Transport]:
+async def open_transport(
+    remote: Remote, *, connections: int, deadline: float, pace: Pace | None = None
+) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left."""
     connector = aiohttp.TCPConnector(
         limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60
@@ -120,7 +123,7 @@ async def open_transport(remote: Remote, *, connections: int, deadline: float) -
         headers={"User-Agent": f"swiftfs/{__version__}", "Accept-Encoding": "identity"},
     )
     async with session:
-        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline)
+        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline, pace=pace)
 
 
 def _tls(remote: Remote) -> ssl.SSLContext | bool:
@@ -139,8 +142,15 @@ class Transport:
     """Sends requests for one account. ``deadline`` seconds bound each of them with all its retries."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, auth: Authenticator, *, connections: int, deadline: float
+        self,
+        session: aiohttp.ClientSession,
+        auth: Authenticator,
+        *,
+        connections: int,
+        deadline: float,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace
         self._session = session
         self._auth = auth
         self._throttle = Throttle(connections)
@@ -264,6 +274,11 @@ class Transport:
             source = _CountedBody(body)
             data = source.pieces()
             sent_headers["Content-Length"] = str(body.size)
+        if self._pace is not None:
+            attempts.extend(await self._pace.request())
+            if isinstance(data, bytes):
+                sent_headers["Content-Length"] = str(len(data))
+            data = self._pace.slowed(data, attempts.extend)
         epoch = await self._throttle.enter()
         self._budget.note_request(time.monotonic())
         self._counters.requests += 1
@@ -322,6 +337,12 @@ class _Attempts:
         self.token: Token | None = None
         self.retry_after: float | None = None
         self.last: SwiftFSError | None = None
+        self.limit: asyncio.Timeout | None = None
+
+    def extend(self, seconds: float) -> None:
+        """Put the deadline off by what the call has to wait for its pace."""
+        if seconds and self.limit is not None and (when := self.limit.when()) is not None:
+            self.limit.reschedule(when + seconds)
 
     async def failed(self, error: SwiftFSError) -> None:
         """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
@@ -384,6 +405,8 @@ class _CountedBody:
 async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIterator[None]:
     """Bound a call in time; raises DeadlineExceeded with the last failure as its reason."""
     limit = asyncio.timeout(seconds)
+    if attempts is not None:
+        attempts.limit = limit
     try:
         async with limit:
             yield
