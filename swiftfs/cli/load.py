@@ -147,7 +147,9 @@ def load(
         options=options,
     )
     quiet = is_quiet()
-    display = choose_display(progress=progress, quiet=quiet, stats=stats)
+    general = click.get_current_context().find_root().obj
+    logged = bool(general.get("json") or general.get("log_file"))
+    display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=logged)
     result = asyncio.run(_run(remote, request, display, os.path.realpath(source), pace_from(given)))
     for line in failure_lines(result):
         click.echo(line, err=True)

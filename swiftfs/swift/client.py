@@ -221,7 +221,7 @@ class Client(LargeObjects):
         fruitless = 0
         position = start
         while stop is None or position < stop:
-            headers = {} if pinned is None else _pin(pinned)
+            headers = {} if pinned is None else wire.pin_headers(pinned)
             ranged = not (whole and position == start)
             if ranged:
                 headers["Range"] = (
@@ -341,16 +341,6 @@ class Client(LargeObjects):
             not_found += missing
             errors.extend(failed)
         return BulkDeleted(deleted, not_found, tuple(errors))
-
-
-def _pin(version: ObjectVersion) -> dict[str, str]:
-    """Headers that make a GET fail with 412 unless the object is still ``version``.
-
-    Large objects on Ceph RGW answer 412 to any ``If-Match``; ``If-Unmodified-Since`` works on both servers.
-    """
-    if version.kind is Kind.PLAIN:
-        return {"If-Match": f'"{version.etag}"'}
-    return {"If-Unmodified-Since": wire.format_http_date(version.last_modified)}
 
 
 def _checked(answer: Answer, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, printable
+from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, UsageError, printable
 from swiftfs.model import Kind, ListingEntry, ObjectInfo
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ async def delete_objects(
     """Delete the object ``prefix``, or all below the directory of that name; returns how many there were.
 
     Only entries that ``keeps`` sees are meant. With ``dry_run`` each is only named to ``say``. Raises
-    ContainerNotFound, also for a directory that is not there, and Incomplete when some could not be deleted.
+    ContainerNotFound, also for a directory that is not there, UsageError for a filter of a single object, and
+    Incomplete when some could not be deleted.
     """
     inside = f"{prefix}/" if prefix else ""
     entries = [entry async for page in client.list_objects(container, prefix=inside) for entry in page]
@@ -72,6 +73,8 @@ async def delete_objects(
             await client.head(container, prefix)
         except NotFound:
             raise ContainerNotFound("directory not found", container=container, object=prefix) from None
+        if keeps is not every:
+            raise UsageError("filters choose among what lies in a directory, and this is one object", object=prefix)
         names = suspects = [prefix]
     if dry_run:
         for name in names:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from swiftfs.load.filters import FilterTexts, make_filters
+from swiftfs.errors import UsageError
+from swiftfs.load.filters import Filters, FilterTexts, make_filters, rule_lines
 
 RCLONE = Path(sys.executable).with_name("rclone")
 
@@ -77,3 +78,59 @@ def test_filters_keep_what_rclone_keeps(
     options += [f"--filter={one}" for one in given_rules]
     filters = make_filters(FilterTexts(include, exclude, given_rules))
     assert rclone_keeps(tree, options) == [path for path in TREE if filters.keeps(path)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([*TREE, "a/", "/b/c/", "x"]), max_size=4))
+def test_files_from_keeps_the_files_it_names(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    """Of the tree exactly the files named are kept, as rclone keeps them, and nothing when none is named."""
+    listing = tmp_path_factory.mktemp("list") / "files"
+    listing.write_text("# a comment\n" + "".join(f"  {name}\n" for name in names))
+    filters = make_filters(FilterTexts(files=rule_lines(listing.read_text())))
+    assert rclone_keeps(tree, [f"--files-from={listing}"]) == [path for path in TREE if filters.keeps(path)]
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "size", "kept"),
+    [(None, None, 5, True), (5, None, 5, True), (6, None, 5, False), (None, 5, 5, True), (None, 4, 5, False)],
+)
+def test_sizes_are_limits_that_are_kept(least: int | None, most: int | None, size: int, kept: bool) -> None:
+    """A file as large as a limit is kept, one beyond it is not; a path alone is not judged by size."""
+    filters = make_filters(FilterTexts(min_size=least, max_size=most))
+    assert kept is filters.keeps("a", size)
+    assert filters.keeps("a")
+
+
+def test_without_options_nothing_is_left_out() -> None:
+    """No filter keeps every path and says that it does nothing."""
+    assert make_filters(FilterTexts()) == Filters()
+    assert not Filters().active
+    assert Filters().keeps("a/b\nc", 0)
+
+
+def test_a_newline_in_a_name_is_a_character() -> None:
+    """Globs match names with newlines as any others, and do not end before one."""
+    keeps = make_filters(FilterTexts(include=["a**d", "x?"])).keeps
+    assert keeps("a\nb/c\nd")
+    assert keeps("x\n")
+    assert not keeps("a\nd\n")
+
+
+@pytest.mark.parametrize(
+    "glob", ["***", "[a", "a]", "{a", "a}", "{{a", "[]", "[^]", "a\\", "\\1", "[z-a]", "[[:alpha:]]", "{{(}}"]
+)
+def test_a_glob_that_means_nothing_is_refused(glob: str) -> None:
+    """A glob that cannot be understood is a usage error that names it, never a pattern that matches something else."""
+    with pytest.raises(UsageError, match="filter"):
+        make_filters(FilterTexts(exclude=[glob]))
+
+
+@pytest.mark.parametrize(
+    "texts", [FilterTexts(rules=["a"]), FilterTexts(files=["a"], exclude=["b"]), FilterTexts(files=[], min_size=1)]
+)
+def test_contradictions_are_refused(texts: FilterTexts) -> None:
+    """A rule without a sign, and --files-from beside another filter, are usage errors."""
+    with pytest.raises(UsageError):
+        make_filters(texts)
