@@ -131,6 +131,18 @@ class Incomplete(SwiftFSError):
     """A run ended with some objects failed, missing or wrong; they have been named already."""
 
 
+class TooManyDeletes(SwiftFSError):
+    """More objects would be deleted than the user allows; nothing was (rclone's "fatal error")."""
+
+    exit_code = 7
+
+
+class TransferLimit(SwiftFSError):
+    """As many bytes were sent as the user allows in one run (rclone's ``--max-transfer``)."""
+
+    exit_code = 8
+
+
 class Interrupted(SwiftFSError):
     """The user stopped the run."""
 

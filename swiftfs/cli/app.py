@@ -7,9 +7,11 @@ before and after the command's name, as rclone takes them.
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -19,6 +21,7 @@ from swiftfs.errors import LocalFileError, printable
 
 COMMANDS = {
     "load": ("load", "Load a directory or an archive into a container, and prove it."),
+    "check": ("check", "Compare a directory or a manifest with a container."),
     "extract": ("extract", "Unpack an archive safely."),
     "transform": ("transform", "Rename the files of a dataset by rules."),
     "etl": ("etl", "Extract, transform and load in one run, from a pipeline file."),
@@ -59,6 +62,8 @@ def _configure(context: click.Context, parameter: click.Parameter, value: Any) -
         os.environ["RCLONE_CONFIG"] = os.path.abspath(value)
     elif name == "log_file" and value:
         settings["log_file"] = value
+    elif name == "use_json_log" and value:
+        settings["json"] = True
     _log_to(settings)
     return value
 
@@ -75,7 +80,7 @@ def _log_to(settings: dict[str, Any]) -> None:
     else:
         handler = logging.StreamHandler()
         form = "swiftfs: %(message)s" if level > logging.DEBUG else "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    handler.setFormatter(_OneLine(form))
+    handler.setFormatter(JsonLines() if settings.get("json") else _OneLine(form))
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
@@ -95,18 +100,37 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
+class JsonLines(logging.Formatter):
+    """Messages as JSON objects, one a line, with the keys of rclone's ``--use-json-log``; figures in ``stats``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line without its end."""
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created).astimezone().isoformat(),
+            "level": record.levelname.lower(),
+            "msg": record.getMessage(),
+            "source": f"{record.name}:{record.lineno}",
+        }
+        if (stats := getattr(record, "stats", None)) is not None:
+            fields["stats"] = stats
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
 def _general_options(*, log_file: bool) -> list[click.Option]:
     options = [
         click.Option(["-v", "--verbose"], count=True, help="Say more; -vv says everything."),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
         click.Option(["--config"], metavar="FILE", help="rclone.conf to use."),
+        click.Option(["--use-json-log"], is_flag=True, help="Write messages as JSON, one object a line."),
         click.Option(["--log-file"], metavar="FILE", help="Write messages there instead of to standard error."),
     ]
     for option in options:
         option.expose_value = False
         option.callback = _configure
         option.is_eager = True
-    return options if log_file else options[:3]
+    return options if log_file else options[:-1]
 
 
 class Frame(click.Group):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from swiftfs.cli.filtering import filter_options, filters_from
 from swiftfs.errors import ContainerNotFound, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -94,16 +95,21 @@ async def _show_directories(client: Client, path: RemotePath, top: str, recursiv
 @click.command()
 @remote_path
 @fast_list
-def ls(remote_path: str) -> None:
+@filter_options
+def ls(remote_path: str, **given: Any) -> None:
     """List all objects below PATH with their sizes.
 
     \b
     Example:
       swiftfs ls chi_tacc:object-persist-netID/evaluation
+      swiftfs ls chi_tacc:object-persist-netID --include '*.png'
     """
+    filters = filters_from(given)
 
     async def job(client: Client, path: RemotePath) -> None:
         async for item in _items(client, path):
+            if not filters.keeps(item.path, item.size):
+                continue
             click.echo(f"{item.size:9d} {item.path}")
 
     with_client(remote_path, job)
@@ -195,17 +201,22 @@ def _json_of(item: Any, given: dict[str, Any], bucket: bool) -> dict[str, Any]:
 @remote_path
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @fast_list
-def size(remote_path: str, as_json: bool) -> None:
+@filter_options
+def size(remote_path: str, as_json: bool, **given: Any) -> None:
     """Count the objects below PATH and their bytes.
 
     \b
     Example:
       swiftfs size chi_tacc:object-persist-netID
+      swiftfs size chi_tacc:object-persist-netID --exclude 'training/**'
     """
+    filters = filters_from(given)
 
     async def job(client: Client, path: RemotePath) -> None:
         count = total = 0
         async for item in _items(client, path):
+            if not filters.keeps(item.path, item.size):
+                continue
             count += 1
             total += item.size
         if as_json:

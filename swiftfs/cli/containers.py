@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swiftfs.cli.browse import with_client
+from swiftfs.cli.filtering import filter_options, filters_from
 from swiftfs.errors import UsageError
 
 if TYPE_CHECKING:
     from swiftfs.config import RemotePath
+    from swiftfs.model import ListingEntry
     from swiftfs.swift.client import Client
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ def rmdir(remote_path: str) -> None:
     help="Accepted for rclone's sake: directories vanish with their last object.",
 )
 @dry_run_option
-def delete(remote_path: str, dry_run: bool) -> None:
+@filter_options
+def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
     """Delete the objects below PATH, many with one request, and the segments of large ones.
 
     The container stays, with --rmdirs too, as with rclone; purge removes it.
@@ -79,13 +82,21 @@ def delete(remote_path: str, dry_run: bool) -> None:
     Example:
       swiftfs delete chi_tacc:object-persist-netID/training
       swiftfs delete chi_tacc:object-persist-netID --rmdirs
+      swiftfs delete chi_tacc:object-persist-netID --include '*.tmp' --dry-run
     """
+    filters = filters_from(given)
 
     async def job(client: Client, path: RemotePath) -> None:
-        from swiftfs.swift.removal import delete_objects
+        from swiftfs.swift.removal import delete_objects, every
 
         _need_container(path)
-        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say)
+        inside = f"{path.prefix}/" if path.prefix else ""
+
+        def keeps(entry: ListingEntry) -> bool:
+            return filters.keeps(entry.name.removeprefix(inside), entry.size)
+
+        chosen = keeps if filters.active else every
+        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, keeps=chosen)
         log.info("%s %d objects", "would delete" if dry_run else "deleted", count)
 
     with_client(remote_path, job)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from swiftfs.cli.load_options import load_options, options_from, rate_from
 from swiftfs.cli.parameters import DURATION, SIZE
 from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from swiftfs.load.progress import Display
     from swiftfs.load.run import LoadResult
     from swiftfs.load.sources import SourceRequest
+    from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--stats", default="1m", show_default=True, type=DURATION, help="Time between two lines without a terminal."
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Compare and count, send nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be sent and deleted, do nothing.")
 @click.option("--transform", metavar="RULES", help="Name objects by these rules: see swiftfs transform.")
 @click.option(
     "--strip-components",
@@ -70,6 +72,7 @@ log = logging.getLogger(__name__)
     "--segment-size", type=SIZE, help="Bytes of a segment, at least 1M; by default a 64th of the file, 8M to 1G."
 )
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
+@load_options
 def load(
     source: str,
     dest: str | None,
@@ -87,12 +90,20 @@ def load(
     multi_thread_cutoff: int,
     segment_size: int | None,
     fast_list: bool,
+    **given: Any,
 ) -> None:
     """Load SOURCE, a directory or an archive, into DEST, a container or a place in one.
 
     The contents of SOURCE go below DEST, as with rclone copy. What is there already with the same size and MD5 is
-    not sent again; nothing is deleted. One listing at the end proves every object's size and MD5; exit code 0 means
-    that all of them are proven. The container is made when it is missing.
+    not sent again. One listing at the end proves every object's size and MD5; exit code 0 means that all of them are
+    proven. The container is made when it is missing.
+
+    Nothing is deleted without --delete-extra or --clean. --delete-extra makes DEST a mirror of SOURCE: what SOURCE
+    does not have is deleted at the end, and only when all of SOURCE could be read and is proven. --dry-run names what
+    would be sent and deleted.
+
+    Filters are rclone's: globs with *, **, ?, [a-c] and {a,b}; a leading slash means the top of SOURCE, a slash behind
+    a directory. What they leave out is neither sent nor deleted.
 
     An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file or an http(s) URL; its members go from there to
     the container, and nothing is put on the disk. Of a zip at a URL only the members wanted are fetched, when its
@@ -116,6 +127,7 @@ def load(
       swiftfs load ./Food-11 chi_tacc:object-persist-netID
       swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
       swiftfs load ./videos chi_tacc:videos --multi-thread-streams 8 --segment-size 64M
+      swiftfs load ./Food-11 chi_tacc:food11 --exclude '.DS_Store' --delete-extra --max-delete 100 --manifest
       swiftfs load ./Food-11 --dry-run
       swiftfs load Food-11.zip chi_tacc:object-persist-netID --transform food11
     """
@@ -133,6 +145,7 @@ def load(
         log.info("--fast-list is rclone's and changes nothing here")
     if segment_size is not None and segment_size < SMALLEST_SEGMENT:
         raise UsageError("--segment-size is below 1M", hint="servers slow down the reading of smaller segments")
+    chosen = options_from(given)
     place = destination(dest, os.environ)
     remote = find_remote(place.remote, os.environ)
     prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
@@ -160,10 +173,13 @@ def load(
             in_container=remote.use_segments_container is False,
             forbidden=remote.no_large_objects,
         ),
+        "options": chosen,
     }
     quiet = is_quiet()
-    display = choose_display(progress=progress, quiet=quiet, stats=stats)
-    result = asyncio.run(_run(remote, wanted, options, display))
+    general = click.get_current_context().find_root().obj
+    logged = bool(general.get("json") or general.get("log_file"))
+    display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=logged)
+    result = asyncio.run(_run(remote, wanted, options, display, rate_from(given)))
     if dry_run and transform is not None:
         for move in result.moves:
             click.echo(f"{printable(move.source)} -> {printable(move.target)}")
@@ -219,7 +235,9 @@ def _absolute(source: str) -> str:
     return source if is_url(source) else os.path.realpath(source)
 
 
-async def _run(remote: Remote, wanted: SourceRequest, options: dict[str, Any], display: Display) -> LoadResult:
+async def _run(
+    remote: Remote, wanted: SourceRequest, options: dict[str, Any], display: Display, rate: RateLimit | None
+) -> LoadResult:
     from swiftfs.config.directories import state_directory
     from swiftfs.load.journal import Journal, journal_path
     from swiftfs.load.run import LoadRequest, load_directory
@@ -229,7 +247,7 @@ async def _run(remote: Remote, wanted: SourceRequest, options: dict[str, Any], d
     origin = _absolute(wanted.text)
     async with opened_source(wanted) as source:
         request = LoadRequest(source, **options)
-        async with open_client(remote, connections=request.transfers + request.checkers) as client:
+        async with open_client(remote, connections=request.transfers + request.checkers, rate=rate) as client:
             place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
             path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
             journal = Journal(path)

@@ -28,6 +28,21 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+class Limit(click.ParamType[int | None]):
+    """Bytes as rclone's limits take them: as :class:`Size`, but a bare number is KiB; None for ``off``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Raises click's error for anything else."""
+        if value is None or isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if text.lower() == "off":
+            return None
+        return SIZE.convert(f"{text}K" if text[-1:].isdigit() else text, param, ctx)
+
+
 class Duration(click.ParamType[float | None]):
     """Seconds as rclone writes them: ``300ms``, ``10s``, ``5m``, ``1h30m``; None for ``off``."""
 
@@ -62,5 +77,6 @@ class Permissions(click.ParamType[int]):
 
 
 SIZE = Size()
+LIMIT = Limit()
 DURATION = Duration()
 PERMISSIONS = Permissions()

@@ -2,7 +2,7 @@
 
 No HEAD per object: a name that is missing or has another size is sent without hashing it, one with the same size is
 hashed and compared with the listing's ETag. Only where the listing cannot tell (large objects, see
-docs/SEMANTICS.md) the store is asked.
+docs/SEMANTICS.md; an object's own time) the store is asked.
 """
 
 from __future__ import annotations
@@ -34,10 +34,25 @@ class Sized(Protocol):
 S = TypeVar("S", bound=Sized)
 
 
+class Compare(Enum):
+    """What makes an object count as the same as its file, so that it is not sent. Named by rclone's options."""
+
+    CONTENT = "checksum"
+    """Size and MD5."""
+    SIZE = "size-only"
+    NAME = "ignore-existing"
+    """That it is there."""
+    TIME = "update"
+    """Size and MD5; of those that differ, an object that is newer than the file."""
+    NOTHING = "ignore-times"
+
+
 class Action(Enum):
     """What an object needs next."""
 
     SEND = "send"
+    SKIP = "skip"
+    """The object counts as the same, and nothing is proven of it."""
     COMPARE = "compare"
     """Hash the source; equal to the listing's ETag means skip."""
     ASK = "ask"
@@ -46,11 +61,15 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[S]):
-    """One object of the plan. ``etag`` is what COMPARE compares with, and None for the other actions."""
+    """One object of the plan. ``etag`` is what COMPARE compares with, and None for the other actions.
+
+    ``there`` says that the container has an object of that name, which sending would replace.
+    """
 
     source: S
     action: Action
     etag: str | None = None
+    there: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +85,7 @@ class Plan(Generic[S]):
         return sum(step.source.size for step in self.steps)
 
 
-def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry]) -> Plan[S]:
+def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry], compare: Compare = Compare.CONTENT) -> Plan[S]:
     """A step for each object from the entries that the destination lists under its prefix, in any order."""
     entries = {entry.name: entry for entry in listed}
     seen: set[str] = set()
@@ -77,7 +96,7 @@ def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry]) -> Plan[S]:
             clashes.append(source)
             continue
         seen.add(source.name)
-        steps.append(_step(source, entries.get(source.name)))
+        steps.append(_step(source, entries.get(source.name), compare))
     return Plan(tuple(steps), tuple(clashes))
 
 
@@ -86,21 +105,37 @@ def wanted(page: Iterable[ListingEntry], names: Collection[str]) -> list[Listing
     return [entry for entry in page if entry.name in names]
 
 
-def _step(source: S, entry: ListingEntry | None) -> Step[S]:
+def _step(source: S, entry: ListingEntry | None, compare: Compare) -> Step[S]:
     if entry is None or entry.is_directory_marker:
         return Step(source, Action.SEND)
+    if compare is Compare.NAME:
+        return Step(source, Action.SKIP, there=True)
     if entry.may_be_large:
-        return Step(source, Action.ASK)
-    if entry.size != source.size:
-        return Step(source, Action.SEND)
-    return Step(source, Action.COMPARE, entry.etag)
+        return Step(source, Action.ASK, there=True)
+    return _compared(source, entry.size, entry.etag, compare)
 
 
-def after_head(source: S, info: ObjectInfo) -> Step[S]:
+def after_head(source: S, info: ObjectInfo, compare: Compare = Compare.CONTENT) -> Step[S]:
     """The step once a HEAD has told. A large object's ETag is not the MD5 of its bytes: ``load.large`` compares it."""
-    if info.kind is not Kind.PLAIN or info.size != source.size:
-        return Step(source, Action.SEND)
-    return Step(source, Action.COMPARE, info.etag)
+    if info.kind is not Kind.PLAIN and compare is not Compare.SIZE:
+        return Step(source, Action.SEND, there=True)
+    return _compared(source, info.size, info.etag, compare)
+
+
+def _compared(source: S, size: int, etag: str, compare: Compare) -> Step[S]:
+    if compare is Compare.NOTHING or size != source.size:
+        return Step(source, Action.SEND, there=True)
+    if compare is Compare.SIZE:
+        return Step(source, Action.SKIP, there=True)
+    return Step(source, Action.COMPARE, etag, there=True)
+
+
+def is_newer(info: ObjectInfo, mtime: int | None) -> bool:
+    """Whether an object is newer than a file of ``mtime`` (nanoseconds; None, unknown, is never newer).
+
+    The object's own time counts, and that of its upload where it has none, as with rclone.
+    """
+    return mtime is not None and (info.last_modified if info.mtime is None else info.mtime) > mtime
 
 
 def refusal(name: str, size: int) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from swiftfs.load.tally import Tally
+
+log = logging.getLogger(__name__)
 
 LIVE = 0.5
 """Seconds between two looks of the live display, as rclone's --progress."""
@@ -63,6 +66,36 @@ class Lines:
         """Nothing: the summary follows."""
 
 
+class Logged:
+    """One message of figures to the log every ``interval`` seconds; None or 0 means never."""
+
+    def __init__(self, interval: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.interval = interval or None
+        self._clock = clock
+        self._start = clock()
+
+    def show(self, tally: Tally) -> None:
+        """Log the figures, for machines in ``stats`` with rclone's names for them."""
+        elapsed = self._clock() - self._start
+        stats = {
+            "bytes": tally.moved,
+            "totalBytes": tally.size,
+            "transfers": tally.sent,
+            "checks": tally.skipped,
+            "errors": tally.failed,
+            "totalFiles": tally.files,
+            "elapsedTime": round(elapsed, 3),
+            "speed": round(tally.moved / elapsed, 1) if elapsed > 0 else 0.0,
+            "phase": tally.phase,
+        }
+        log.warning("%s", status_line(tally, elapsed), extra={"stats": stats})
+
+    def close(self, tally: Tally) -> None:
+        """The figures at the end."""
+        if self.interval is not None:
+            self.show(tally)
+
+
 class Bar:
     """A live bar of rich on ``stream``: bytes, rate, time left, files, errors."""
 
@@ -100,10 +133,17 @@ class Bar:
         self._progress.stop()
 
 
-def choose_display(*, progress: bool, quiet: bool, stats: float | None, stream: TextIO = sys.stderr) -> Display:
-    """The live bar on a terminal or when ``progress`` forces it, else lines every ``stats`` seconds (None, 0: none)."""
+def choose_display(
+    *, progress: bool, quiet: bool, stats: float | None, logged: bool = False, stream: TextIO = sys.stderr
+) -> Display:
+    """The live bar on a terminal or when ``progress`` forces it, else lines every ``stats`` seconds (None, 0: none).
+
+    ``logged``: the lines go to the log, and a terminal alone makes no bar.
+    """
     if quiet and not progress:
         return Silent()
+    if logged and not progress:
+        return Logged(stats)
     if progress or stream.isatty():
         return Bar(stream)
     return Lines(stream, stats)
@@ -125,7 +165,7 @@ async def shown(display: Display, tally: Tally) -> AsyncIterator[None]:
 
     watching = None
     if display.interval is not None:
-        start = later if isinstance(display, Lines) else watch
+        start = watch if isinstance(display, Bar) else later
         watching = asyncio.create_task(start(display.interval))
     try:
         yield

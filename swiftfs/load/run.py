@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from swiftfs.errors import ContainerNotFound, Incomplete, Interrupted, LocalFileError, SwiftFSError, printable
+from swiftfs.errors import (
+    ContainerNotFound,
+    Incomplete,
+    Interrupted,
+    LocalFileError,
+    SwiftFSError,
+    UsageError,
+    printable,
+)
 from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
 from swiftfs.load.leftovers import remove_leftovers, verify_large
-from swiftfs.load.plan import Plan, make_plan, wanted
+from swiftfs.load.manifest import Described, write_manifest
+from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
+from swiftfs.load.options import LoadOptions
+from swiftfs.load.plan import Plan, make_plan
 from swiftfs.load.progress import Display, shown
 from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
     from swiftfs.load.transform import Move, Rules
     from swiftfs.load.upload import Outcome
     from swiftfs.model import ListingEntry
+
+log = logging.getLogger(__name__)
 
 NAMED = 20
 """Failures that are named at the end of a run; more are counted."""
@@ -55,11 +69,16 @@ class LoadRequest:
     storage_policy: str | None = None
     large: LargePolicy = field(default_factory=LargePolicy)
     rules: Rules | None = None
+    options: LoadOptions = field(default_factory=LoadOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a run did. ``verified`` is None when nothing was proven: a dry run, or one that was stopped."""
+    """What a run did. ``verified`` is None when nothing was proven: a dry run, or one that was stopped.
+
+    ``trusted`` of the skipped files were not compared by content, as the user wanted it. ``manifest`` is the digest of
+    the manifest that was written, None when none was.
+    """
 
     files: int
     size: int
@@ -77,6 +96,9 @@ class LoadResult:
     interrupted: bool = False
     dry_run: bool = False
     moves: tuple[Move, ...] = ()
+    trusted: int = 0
+    deleted: int = 0
+    manifest: str | None = None
 
     @property
     def untried(self) -> int:
@@ -126,25 +148,43 @@ class _Run:
 
     async def go(self) -> LoadResult:
         request, tally, start = self._request, self.tally, self._clock()
-        objects, refused, omitted = await asyncio.to_thread(_walk, request.source)
+        options = request.options
+        # Filters speak of the source's names, as rclone's do: what they leave out is not renamed either.
+        objects, refused, omitted = _chosen(request, *await asyncio.to_thread(_walk, request.source))
         moves: tuple[Move, ...] = ()
         if request.rules is not None:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
             refused.extend(more)
         streamed = isinstance(request.source, StreamSource)
-        entries = await self._listed(None if streamed else {source.name for source in objects})
-        plan = make_plan(objects, entries)
+        if streamed and replace(options, max_transfer=None) != LoadOptions():
+            raise UsageError(
+                "a tar at a URL shows what it holds only on the way: no filters, compare modes, deletes or manifest",
+                hint="swiftfs extract it first",
+            )
+        there = await self._destination(None if streamed else {source.name for source in objects})
+        check_deletes(there.doomed, options.max_delete)
+        deleted = await self._clean(there, refused) if options.clean else 0
+        plan = make_plan(objects, there.entries, options.compare)
         failures = [Failure(one.name, one.reason) for one in refused]
         failures.extend(Failure(source.name, "another source object has this name") for source in plan.clashes)
         tally.files, tally.size = len(plan.steps) + len(failures), plan.size
         tally.failed = len(failures)
 
-        outcome = await self._upload(plan, entries)
+        outcome = await self._upload(plan, there.entries)
         failures.extend(outcome.failures)
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
             tally.phase = "verifying"
             verified = await self._verify(outcome.proofs)
+        digest = None
+        complete = outcome.fatal is None and not self._interrupt.presses and not failures
+        if complete and (request.dry_run or (verified is not None and not verified.unproven)):
+            if options.delete_extra:
+                deleted = await self._delete(there)
+            if options.manifest and not request.dry_run:
+                digest = await self._write_manifest(plan, outcome.proofs)
+        elif options.delete_extra and there.doomed:
+            log.warning("nothing is deleted: not all of the source is in the container")
         counters = self._client.counters
         return LoadResult(
             files=tally.files,
@@ -163,19 +203,42 @@ class _Run:
             interrupted=bool(self._interrupt.presses),
             dry_run=request.dry_run,
             moves=moves,
+            trusted=tally.trusted,
+            deleted=deleted,
+            manifest=digest,
         )
 
-    async def _listed(self, names: set[str] | None) -> list[ListingEntry]:
-        """The destination's entries that the source has too (None: all); makes the container when it is missing."""
+    async def _destination(self, names: set[str] | None) -> Destination:
+        """What the destination has of the source's ``names`` (None: of anything); makes the container when missing."""
         request = self._request
-        entries: list[ListingEntry] = []
+        there = Destination(request.prefix, request.options, names)
         try:
             async for page in self._client.list_objects(request.container, prefix=request.prefix):
-                entries.extend(page if names is None else wanted(page, names))
+                there.add(page)
         except ContainerNotFound:
             if not request.dry_run:
                 await self._client.create_container(request.container, storage_policy=request.storage_policy)
-        return entries
+        return there
+
+    async def _clean(self, there: Destination, refused: list[Refused]) -> int:
+        if refused:
+            raise Incomplete(
+                f"nothing is deleted and nothing is sent: {printable(refused[0].name)} {printable(refused[0].reason)}",
+                hint="mend that or leave it out with --exclude",
+            )
+        return await self._delete(there)
+
+    async def _delete(self, there: Destination) -> int:
+        self.tally.phase = "deleting"
+        return await delete_all(self._client, self._request.container, there.doomed, dry_run=self._request.dry_run)
+
+    async def _write_manifest(self, plan: Plan[SourceObject], proofs: dict[str, Proof]) -> str:
+        request = self._request
+        described = [
+            Described.of(step.source.name.removeprefix(request.prefix), proofs[step.source.name], step.source.mtime)
+            for step in plan.steps
+        ]
+        return await write_manifest(self._client, request.container, described)
 
     async def _verify(self, proofs: dict[str, Proof]) -> Verified:
         """Prove every object, then remove what the proven ones have left behind."""
@@ -211,6 +274,7 @@ class _Run:
             large=self._request.large,
             limits=limits,
             storage_policy=self._request.storage_policy,
+            options=self._request.options,
         )
         return await upload.run(plan.steps)
 
@@ -227,6 +291,22 @@ def _walk(source: Source) -> tuple[list[SourceObject], list[Refused], list[Omitt
         else:
             objects.append(found)
     return objects, refused, omitted
+
+
+def _chosen(
+    request: LoadRequest, objects: list[SourceObject], refused: list[Refused], omitted: list[Omitted]
+) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:
+    """What the filters let the run see of a source, without what belongs to swiftfs itself."""
+    filters, prefix = request.options.filters, request.prefix
+    ours = [source for source in objects if not in_dataset(source.name, prefix)]
+    omitted = [one for one in omitted if filters.keeps(one.name)]
+    omitted += [Omitted(source.name, "swiftfs keeps its own data there") for source in ours]
+    own = {source.name for source in ours}
+    return (
+        [one for one in objects if filters.keeps(one.name.removeprefix(prefix), one.size) and one.name not in own],
+        [one for one in refused if (filters.enters if one.is_directory else filters.keeps)(one.name)],
+        omitted,
+    )
 
 
 def outcome_error(result: LoadResult) -> SwiftFSError | None:
@@ -252,15 +332,22 @@ def summary_lines(result: LoadResult) -> list[str]:
     if result.dry_run:
         head, sent, verdict = "dry run, would load", "to send", ""
     lines = []
+    if result.deleted:
+        done = "would delete" if result.dry_run else "deleted"
+        lines.append(f"{done} {noun_text(result.deleted, 'object')}")
     if result.verified is not None:
         lines.append(f"verified {noun_text(result.verified.count, 'object')}, {count_text(result.verified.size)} bytes")
         unproven = len(result.verified.unproven)
         verdict = f"; {count_text(unproven)} NOT verified" if unproven else "; verified"
+    if result.trusted:
+        verdict += f"; {count_text(result.trusted)} skipped without a look at the content"
     lines.append(
         f"{head} {noun_text(result.files, 'file')} ({size_text(result.size)}) in {duration_text(result.seconds)}: "
         f"{count_text(result.sent)} {sent}, {count_text(result.skipped)} skipped, "
         f"{count_text(len(result.failures))} failed; {noun_text(result.requests, 'request')}{verdict}"
     )
+    if result.manifest is not None:
+        lines.append(f"manifest {result.manifest}")
     return lines
 
 
@@ -289,6 +376,9 @@ def write_summary(path: str, result: LoadResult) -> None:
         "sent": result.sent,
         "sent_bytes": result.sent_size,
         "skipped": result.skipped,
+        "not_compared": result.trusted,
+        "deleted": result.deleted,
+        "manifest": result.manifest,
         "failed": len(result.failures) + len(unproven),
         "left_out": len(result.omitted),
         "not_tried": result.untried,

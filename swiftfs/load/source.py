@@ -49,10 +49,14 @@ class SourceObject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something in the source that should be an object and cannot; the run is not complete."""
+    """Something in the source that should be an object and cannot; the run is not complete.
+
+    ``is_directory``: what lies in it is not known.
+    """
 
     name: str
     reason: str
+    is_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class DirectorySource:
                     continue
                 identity = self._identity(found.path) if self.follow_links else frozenset()
                 if identity & parents:
-                    yield Refused(found.relative, "a symbolic link leads back to a directory above it")
+                    yield Refused(found.relative, "a symbolic link leads back to a directory above it", True)
                     continue
                 stack.append((iter(self._entries(found.path, found.relative)), parents | identity))
                 break
@@ -157,7 +161,7 @@ class DirectorySource:
                     one = self._entry(entry, relative)
                     found.append((entry.name + ("/" if isinstance(one, _Directory) else ""), one))
         except OSError as error:
-            return [Refused(_shown(relative or path), f"cannot list the directory: {error.strerror}")]
+            return [Refused(_shown(relative or path), f"cannot list the directory: {error.strerror}", True)]
         found.sort(key=lambda pair: pair[0])
         return [one for _, one in found]
 

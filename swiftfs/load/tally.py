@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Tally:
-    """Files and bytes of one run. ``moved`` counts bytes sent or skipped, also those of objects in flight."""
+    """Files and bytes of one run. ``moved`` counts bytes sent or skipped, also those of objects in flight.
+
+    ``trusted`` are those skipped files of which nothing is proven, because the user wants them not compared.
+    """
 
     phase: str = "listing"
     files: int = 0
@@ -16,6 +19,7 @@ class Tally:
     sent: int = 0
     sent_size: int = 0
     skipped: int = 0
+    trusted: int = 0
     failed: int = 0
 
     @property

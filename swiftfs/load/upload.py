@@ -18,18 +18,21 @@ from swiftfs.errors import (
     AuthError,
     Changed,
     ConfigError,
+    Conflict,
     ContainerNotFound,
     Interrupted,
     LocalFileError,
     NotFound,
     SwiftFSError,
+    TransferLimit,
     Unavailable,
     printable,
 )
 from swiftfs.load.content_type import ContentTypes
 from swiftfs.load.journal import Journal
 from swiftfs.load.large import LargeUpload
-from swiftfs.load.plan import Action, Step, after_head
+from swiftfs.load.options import LoadOptions
+from swiftfs.load.plan import Action, Compare, Step, after_head, is_newer
 from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL, SourceBody, known_digest, read_whole
 from swiftfs.load.segments import LargePolicy
@@ -86,7 +89,10 @@ class Upload:
         large: LargePolicy | None = None,
         limits: Limits | None = None,
         storage_policy: str | None = None,
+        options: LoadOptions | None = None,
     ) -> None:
+        self._options = options or LoadOptions()
+        self._begun = 0
         self._store = store
         self._container = container
         self._transfers = transfers
@@ -141,6 +147,8 @@ class Upload:
             source = step.source
             try:
                 job = await self._decide(step)
+                if job is not None and step.there and not await self._may_replace(source):
+                    continue
             except SwiftFSError as error:
                 self._failed(source, error)
                 continue
@@ -150,20 +158,24 @@ class Upload:
     async def _decide(self, step: Step[SourceObject]) -> _Job | None:
         """The job of sending the object, or None when the store has it already."""
         source = step.source
+        compare = self._options.compare
         if step.action is Action.ASK:
             try:
                 info = await self._store.head(self._container, source.name)
-                if info.kind is not Kind.PLAIN:
-                    if (proof := await self._large.same(source, info)) is not None:
+                step = after_head(source, info, compare)
+                if info.kind is not Kind.PLAIN and step.action is not Action.SKIP:
+                    if compare is not Compare.NOTHING and (proof := await self._large.same(source, info)) is not None:
                         self._skipped(source, proof)
                         return None
                     if not self._dry_run:
                         await self._large.replacing(info)
-                step = after_head(source, info)
             except ContainerNotFound:
                 raise
             except NotFound:
                 step = Step(source, Action.SEND)
+        if step.action is Action.SKIP:
+            self._trusted(source)
+            return None
         if step.action is Action.SEND and (self._large.cuts(source) or source.size <= SMALL or self._dry_run):
             return _Job(source, None)
         md5 = await self._in_thread(known_digest, source, self._halted, self._journal)
@@ -171,6 +183,28 @@ class Upload:
             return _Job(source, md5)
         self._skipped(source, Proof(source.size, md5))
         return None
+
+    async def _may_replace(self, source: SourceObject) -> bool:
+        """Whether the object that differs from ``source`` is to be replaced. Raises Conflict when it must not be."""
+        if self._options.immutable:
+            raise Conflict("differs from the object that is there, which --immutable keeps as it is")
+        if self._options.compare is Compare.TIME:
+            try:
+                info = await self._store.head(self._container, source.name)
+            except ContainerNotFound:
+                raise
+            except NotFound:
+                return True
+            if is_newer(info, source.mtime):
+                self._trusted(source)
+                return False
+        return True
+
+    def _trusted(self, source: SourceObject) -> None:
+        self._tally.trusted += 1
+        self._tally.skipped += 1
+        self._tally.moved += source.size
+        log.debug("left as it is: %s", printable(source.name))
 
     def _skipped(self, source: SourceObject, proof: Proof) -> None:
         self._outcome.proofs[source.name] = proof
@@ -180,13 +214,13 @@ class Upload:
 
     async def _transfer(self) -> None:
         while (job := await self._next()) is not None:
-            if self._halted.is_set():
+            if self._halted.is_set() or not self._within_limit(job.source.size):
                 continue
             if self._dry_run:
                 self._tally.sent += 1
                 self._tally.sent_size += job.source.size
                 self._tally.moved += job.source.size
-                log.info("would send: %s", printable(job.source.name))
+                log.warning("would send: %s", printable(job.source.name))
                 continue
             try:
                 await self._send(job)
@@ -200,6 +234,18 @@ class Upload:
     async def _next(self) -> _Job | None:
         """The next job for a transfer that has settled its last one; None: there is none any more."""
         return await self._queue.get()
+
+    def _within_limit(self, size: int) -> bool:
+        """Whether one more object may be begun; the end of the run when --max-transfer has been reached."""
+        limit = self._options.max_transfer
+        if limit is not None and self._begun >= limit:
+            self._outcome.fatal = self._outcome.fatal or TransferLimit(
+                f"the limit of --max-transfer, {limit:,} bytes, is reached"
+            )
+            self._halted.set()
+            return False
+        self._begun += size
+        return True
 
     async def _send(self, job: _Job) -> None:
         source = job.source

@@ -34,6 +34,7 @@ from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_tran
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
+    from swiftfs.swift.rate import RateLimit
 
 PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
@@ -60,12 +61,16 @@ class BulkDeleted:
 
 
 @contextlib.asynccontextmanager
-async def open_client(remote: Remote, *, connections: int = 32, deadline: float = 60.0) -> AsyncIterator[Client]:
+async def open_client(
+    remote: Remote, *, connections: int = 32, deadline: float = 60.0, rate: RateLimit | None = None
+) -> AsyncIterator[Client]:
     """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
+
+    ``rate`` limits its bytes and requests a second; what a call waits for that is not counted in its deadline.
 
     Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
     """
-    async with open_transport(remote, connections=connections, deadline=deadline) as transport:
+    async with open_transport(remote, connections=connections, deadline=deadline, rate=rate) as transport:
         await transport.login()
         yield Client(transport)
 
@@ -216,7 +221,7 @@ class Client(LargeObjects):
         fruitless = 0
         position = start
         while stop is None or position < stop:
-            headers = {} if pinned is None else _pin(pinned)
+            headers = {} if pinned is None else wire.pin_headers(pinned)
             ranged = not (whole and position == start)
             if ranged:
                 headers["Range"] = (
@@ -336,16 +341,6 @@ class Client(LargeObjects):
             not_found += missing
             errors.extend(failed)
         return BulkDeleted(deleted, not_found, tuple(errors))
-
-
-def _pin(version: ObjectVersion) -> dict[str, str]:
-    """Headers that make a GET fail with 412 unless the object is still ``version``.
-
-    Large objects on Ceph RGW answer 412 to any ``If-Match``; ``If-Unmodified-Since`` works on both servers.
-    """
-    if version.kind is Kind.PLAIN:
-        return {"If-Match": f'"{version.etag}"'}
-    return {"If-Unmodified-Since": wire.format_http_date(version.last_modified)}
 
 
 def _checked(answer: Answer, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:

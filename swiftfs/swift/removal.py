@@ -6,49 +6,97 @@ Nothing is deleted after a listing that failed: all names are read before the fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, printable
-from swiftfs.model import Kind, ObjectInfo
+from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, UsageError, printable
+from swiftfs.model import Kind, ListingEntry, ObjectInfo
 
 if TYPE_CHECKING:
-    from swiftfs.swift.client import BulkDeleted, Client
+    from swiftfs.swift.client import Client
 
 HEADS_AT_ONCE = 32
 """HEAD requests at once, as many as connections of a client."""
 
 
+class BulkOutcome(Protocol):
+    """Outcome of a bulk delete; ``errors`` holds quoted ``container/name`` and status of what is still there."""
+
+    @property
+    def deleted(self) -> int: ...
+
+    @property
+    def errors(self) -> tuple[tuple[str, str], ...]: ...
+
+
+class Deleting(Protocol):
+    """What removal needs of a store: methods of ``swift.client.Client``."""
+
+    def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]: ...
+
+    async def head(self, container: str, name: str) -> ObjectInfo: ...
+
+    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None: ...
+
+    async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkOutcome: ...
+
+
+def every(entry: ListingEntry) -> bool:
+    """No filter: each entry is meant."""
+    return True
+
+
 async def delete_objects(
-    client: Client, container: str, prefix: str, *, dry_run: bool, say: Callable[[str], None]
+    client: Client,
+    container: str,
+    prefix: str,
+    *,
+    dry_run: bool,
+    say: Callable[[str], None],
+    keeps: Callable[[ListingEntry], bool] = every,
 ) -> int:
     """Delete the object ``prefix``, or all below the directory of that name; returns how many there were.
 
-    With ``dry_run`` each is only named to ``say``. Raises ContainerNotFound, also for a directory that is not there,
-    and Incomplete when some could not be deleted.
+    Only entries that ``keeps`` sees are meant. With ``dry_run`` each is only named to ``say``. Raises
+    ContainerNotFound, also for a directory that is not there, UsageError for a filter of a single object, and
+    Incomplete when some could not be deleted.
     """
     inside = f"{prefix}/" if prefix else ""
     entries = [entry async for page in client.list_objects(container, prefix=inside) for entry in page]
+    missing = not entries
+    entries = [entry for entry in entries if keeps(entry)]
     names = [entry.name for entry in entries]
     suspects = [entry.name for entry in entries if entry.may_be_large]
-    if prefix and not entries:
+    if prefix and missing:
         try:
             await client.head(container, prefix)
         except NotFound:
             raise ContainerNotFound("directory not found", container=container, object=prefix) from None
+        if keeps is not every:
+            raise UsageError("filters choose among what lies in a directory, and this is one object", object=prefix)
         names = suspects = [prefix]
     if dry_run:
         for name in names:
             say(name)
         return len(names)
-    segments = await _delete_large(client, container, suspects)
-    gone = {name for name, _ in segments}
-    _all_gone(container, await client.bulk_delete(container, [name for name in names if name not in gone]))
+    await delete_names(client, container, names, suspects)
     return len(names)
 
 
-def _all_gone(container: str, outcome: BulkDeleted) -> None:
+async def delete_names(client: Deleting, container: str, names: Sequence[str], suspects: Sequence[str]) -> None:
+    """Delete ``names``, 10,000 a request; those of them that are ``suspects`` with the segments they may have.
+
+    Raises Incomplete when some could not be deleted.
+    """
+    gone = {name for name, _ in await _delete_large(client, container, suspects)}
+    rest = [name for name in names if name not in gone]
+    if not rest:
+        return
+    _all_gone(container, await client.bulk_delete(container, rest))
+
+
+def _all_gone(container: str, outcome: BulkOutcome) -> None:
     """Raises Incomplete when a bulk delete has left something."""
     if outcome.errors:
         path, status = outcome.errors[0]
@@ -58,7 +106,7 @@ def _all_gone(container: str, outcome: BulkDeleted) -> None:
         )
 
 
-async def _delete_large(client: Client, container: str, names: list[str]) -> list[tuple[str, Kind]]:
+async def _delete_large(client: Deleting, container: str, names: Sequence[str]) -> list[tuple[str, Kind]]:
     """Delete those of ``names`` that are large objects, segments included; returns them."""
     places = asyncio.Semaphore(HEADS_AT_ONCE)
 
@@ -79,7 +127,7 @@ async def _delete_large(client: Client, container: str, names: list[str]) -> lis
     return [found for found in await asyncio.gather(*(one(name) for name in names)) if found is not None]
 
 
-async def _delete_dynamic(client: Client, container: str, info: ObjectInfo) -> None:
+async def _delete_dynamic(client: Deleting, container: str, info: ObjectInfo) -> None:
     """Delete a DLO: its manifest first, so that nobody reads half of it, then what it pointed to."""
     await client.delete(container, info.name)
     if info.manifest is None:

@@ -43,6 +43,7 @@ from swiftfs.swift.throttle import Throttle
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
+    from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,9 @@ class Answer:
 
 
 @contextlib.asynccontextmanager
-async def open_transport(remote: Remote, *, connections: int, deadline: float) -> AsyncIterator[Transport]:
+async def open_transport(
+    remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None
+) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left."""
     connector = aiohttp.TCPConnector(
         limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60
@@ -126,7 +129,7 @@ async def open_transport(remote: Remote, *, connections: int, deadline: float) -
     # body that is read up already.
     session._retry_connection = False
     async with session:
-        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline)
+        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline, rate=rate)
 
 
 def _tls(remote: Remote) -> ssl.SSLContext | bool:
@@ -145,8 +148,15 @@ class Transport:
     """Sends requests for one account. ``deadline`` seconds bound each of them with all its retries."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, auth: Authenticator, *, connections: int, deadline: float
+        self,
+        session: aiohttp.ClientSession,
+        auth: Authenticator,
+        *,
+        connections: int,
+        deadline: float,
+        rate: RateLimit | None = None,
     ) -> None:
+        self._rate = rate
         self._session = session
         self._auth = auth
         self._throttle = Throttle(connections)
@@ -276,6 +286,11 @@ class Transport:
             source = _CountedBody(body)
             data = source.pieces()
             sent_headers["Content-Length"] = str(body.size)
+        if self._rate is not None:
+            attempts.extend(await self._rate.request())
+            if isinstance(data, bytes):
+                sent_headers["Content-Length"] = str(len(data))
+            data = self._rate.slowed(data, attempts.extend)
         epoch = await self._throttle.enter()
         self._budget.note_request(time.monotonic())
         self._counters.requests += 1
@@ -346,6 +361,12 @@ class _Attempts:
         self.last: SwiftFSError | None = None
         self.unsure = False
         """Whether the store may have done what an attempt asked for although it failed."""
+        self.limit: asyncio.Timeout | None = None
+
+    def extend(self, seconds: float) -> None:
+        """Put the deadline off by what the call has to wait for its rate."""
+        if seconds and self.limit is not None and (when := self.limit.when()) is not None:
+            self.limit.reschedule(when + seconds)
 
     async def failed(self, error: SwiftFSError) -> None:
         """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
@@ -409,6 +430,8 @@ class _CountedBody:
 async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIterator[None]:
     """Bound a call in time; raises DeadlineExceeded with the last failure as its reason."""
     limit = asyncio.timeout(seconds)
+    if attempts is not None:
+        attempts.limit = limit
     try:
         async with limit:
             yield

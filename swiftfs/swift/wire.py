@@ -15,7 +15,17 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from swiftfs.errors import Rejected, Truncated, printable
-from swiftfs.model import ByteRange, ContainerInfo, Kind, Limits, ListingEntry, ObjectInfo, Segment, Subdir
+from swiftfs.model import (
+    ByteRange,
+    ContainerInfo,
+    Kind,
+    Limits,
+    ListingEntry,
+    ObjectInfo,
+    ObjectVersion,
+    Segment,
+    Subdir,
+)
 
 NANOSECONDS = 1_000_000_000
 MTIME_HEADER = "X-Object-Meta-Mtime"
@@ -356,3 +366,13 @@ def parse_manifest_answer(body: bytes) -> tuple[str, tuple[str, ...]] | None:
     if not answer.errors and answer.status.startswith("2"):
         return None
     return f"{answer.status} {answer.body}".strip(), tuple(unquote(path).lstrip("/") for path, _ in answer.errors)
+
+
+def pin_headers(version: ObjectVersion) -> dict[str, str]:
+    """Headers that make a GET fail with 412 unless the object is still ``version``.
+
+    Large objects on Ceph RGW answer 412 to any ``If-Match``; ``If-Unmodified-Since`` works on both servers.
+    """
+    if version.kind is Kind.PLAIN:
+        return {"If-Match": f'"{version.etag}"'}
+    return {"If-Unmodified-Since": format_http_date(version.last_modified)}
