@@ -9,16 +9,18 @@ copy costs a tenth of what its MD5 costs, and no memory.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.errors import Changed, ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.proof import Proof
-from swiftfs.load.reading import HeldBody, SourceBody, digest_span, read_span
+from swiftfs.load.reading import Buffers, HeldBody, SourceBody, digest_parts, digest_span, fill, fill_next, is_seekable
 from swiftfs.load.segments import (
     LargePolicy,
     SegmentName,
@@ -35,13 +37,15 @@ from swiftfs.swift.large import BadSegments
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Body, Store
-    from swiftfs.load.source import Seekable, SourceObject
+    from swiftfs.load.source import OpenedSource, Seekable, SourceObject
     from swiftfs.load.tally import Tally
 
 log = logging.getLogger(__name__)
 
 HELD = 16 * 1024 * 1024
 """Bytes of a segment that may be held in memory; every segment of a file of up to 1 GiB, by default."""
+SEQUENTIAL_CUTOFF = 64 * 1024 * 1024
+"""Bytes from which on a source that can only be read in order is sent in segments, though the cutoff is higher."""
 HELD_AT_ONCE = 4
 """Segments held in memory at once, of all objects: 64 MiB."""
 
@@ -78,35 +82,33 @@ class LargeUpload:
         self._home = policy.home(container)
         self._home_made = asyncio.Lock()
         self._has_home = policy.in_container
-        self._held = asyncio.Semaphore(HELD_AT_ONCE)
+        self._buffers = Buffers(HELD_AT_ONCE)
 
-    def cuts(self, source: SourceObject) -> TypeGuard[Seekable]:
-        """Whether the object is sent in segments. Raises Rejected when it must be and cannot."""
-        seekable = hasattr(source, "identity")
-        if seekable and self._policy.cuts(source.size, self._limits):
+    def cuts(self, source: SourceObject) -> bool:
+        """Whether the object is sent in segments. Raises Rejected when it must be and may not."""
+        if self._policy.cuts(source.size, self._limits):
             return True
         if source.size > self._limits.max_file_size:
             most = f"the store takes {self._limits.max_file_size:,} bytes in one object"
-            why = "and large objects are switched off" if self._policy.forbidden else "and this source has no parts"
-            raise Rejected(f"it has {source.size:,} bytes; {most}, {why}")
-        return False
+            raise Rejected(f"it has {source.size:,} bytes; {most}, and large objects are switched off")
+        # What can only be read from its beginning would be read twice for its MD5: from a bound on, segments save that.
+        return not is_seekable(source) and not self._policy.forbidden and source.size >= SEQUENTIAL_CUTOFF
 
     # What is there
 
     async def same(self, source: SourceObject, info: ObjectInfo) -> Proof | None:
         """The proof that the large object ``info`` has the bytes of ``source``; None when it has not, or none is to be
         had. The source is hashed in the store's own segments, whoever made them."""
-        if info.size != source.size or not hasattr(source, "identity"):
+        if info.size != source.size:
             return None
-        seekable = cast("Seekable", source)
         known = await self.segments(info)
         if known:
-            md5s = await self._hash(seekable, lengths(known))
+            md5s = await self._hash(source, lengths(known))
             return Proof(info.size, info.etag, known) if md5s == [one.md5 for one in known] else None
         prefix = self._policy.prefix(info.name)
         sizes = {one.segment_size for one, _ in await self._own(info.name)}
         for size in sorted(size for size in sizes if size):
-            md5s = await self._hash(seekable, [len(span) for span in spans(info.size, size)])
+            md5s = await self._hash(source, [len(span) for span in spans(info.size, size)])
             if large_etag(md5s) == info.etag:
                 cut = zip(spans(info.size, size), md5s, strict=True)
                 segments = (
@@ -146,9 +148,13 @@ class LargeUpload:
 
     # Sending
 
-    async def send(self, source: Seekable, content_type: str | None) -> Proof:
+    async def send(self, source: SourceObject, content_type: str | None) -> Proof:
         """Store the object and prove it. Raises as ``Store.put``, and Interrupted when the run is stopped."""
-        segment_size = choose_segment_size(source.size, self._policy, self._limits)
+        policy = self._policy
+        if not is_seekable(source):
+            # Its segments go through memory, whatever size the user wishes them to have.
+            policy = replace(policy, segment_size=min(policy.segment_size or HELD, HELD))
+        segment_size = choose_segment_size(source.size, policy, self._limits)
         cut = spans(source.size, segment_size)
         if len(cut) > self._limits.max_segments:
             raise Rejected(f"it has {source.size:,} bytes, more than {self._limits.max_segments} segments may have")
@@ -158,8 +164,6 @@ class LargeUpload:
         for last in (False, True):
             stored = {one.text: entry for one, entry in await self._own(source.name)}
             await self._send_segments(sending, stored)
-            source_now = await self._in_thread(source.open)
-            source_now.close()  # opened only to see that the file is still the one that was cut
             segments = self._named(sending)
             try:
                 await self._store.put_manifest(
@@ -178,46 +182,87 @@ class LargeUpload:
         return proof
 
     async def _send_segments(self, sending: _Sending, stored: dict[str, ListingEntry]) -> None:
-        """Every segment that is not stored yet; the first failure ends the others' turn and is raised."""
-        numbers = iter(range(len(sending.cut)))
-        failures: list[SwiftFSError] = []
-
-        async def stream() -> None:
-            for number in numbers:
-                if failures:
-                    return
-                try:
-                    if self._halted.is_set():
-                        raise Interrupted("stopped between two segments")
-                    await self._segment(sending, number, stored)
-                except SwiftFSError as error:
-                    failures.append(error)
-
+        """Every segment that is not stored yet, of one version of the source; nothing counts as moved of a failure."""
+        source = sending.source
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._policy.streams, len(sending.cut))):
-                    group.create_task(stream())
-            if failures:
-                raise failures[0]
+            opened = await self._in_thread(source.open)
+            try:
+                if is_seekable(source):
+                    numbers = iter(range(len(sending.cut)))
+
+                    async def random() -> bool:
+                        if (number := next(numbers, None)) is not None:
+                            await self._segment(sending, source, number, stored)
+                        return number is not None
+
+                    await self._streams(random)
+                else:
+                    await self._streams(functools.partial(self._next_segment, sending, _Sequence(opened), stored))
+                # After the last segment: the source is still the one that was cut.
+                await self._in_thread(opened.settle)
+            finally:
+                opened.close()
         except BaseException:
             self._tally.moved -= sending.moved
             sending.moved = 0
             raise
 
-    async def _segment(self, sending: _Sending, number: int, stored: dict[str, ListingEntry]) -> None:
-        source, span, size = sending.source, sending.cut[number], sending.segment_size
+    async def _streams(self, take: Callable[[], Awaitable[bool]]) -> None:
+        """Call ``take`` until it has nothing left, as many at once as a file has streams; the first failure ends the
+        others' turn and is raised."""
+        failures: list[SwiftFSError] = []
+
+        async def stream() -> None:
+            while not failures:
+                try:
+                    if self._halted.is_set():
+                        raise Interrupted("stopped between two segments")
+                    if not await take():
+                        return
+                except SwiftFSError as error:
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._policy.streams):
+                group.create_task(stream())
+        if failures:
+            raise failures[0]
+
+    async def _next_segment(self, sending: _Sending, sequence: _Sequence, stored: dict[str, ListingEntry]) -> bool:
+        """Read and send the next segment of a source that has to be read in order; False after the last."""
+        async with self._buffers.take(min(sending.segment_size, sending.source.size)) as buffer:
+            async with sequence.turn:
+                number = sequence.number
+                if number == len(sending.cut):
+                    return False
+                sequence.number += 1
+                part = buffer[: len(sending.cut[number])]
+                md5 = await self._in_thread(fill_next, sequence.opened, part, number == len(sending.cut) - 1)
+            if not self._is_stored(sending, number, md5, stored):
+                async with self._places:
+                    await self._put(sending, number, md5, HeldBody(part))
+            return True
+
+    async def _segment(self, sending: _Sending, source: Seekable, number: int, stored: dict[str, ListingEntry]) -> None:
+        span, size = sending.cut[number], sending.segment_size
         identity = await self._in_thread(source.identity)
+        if identity is not None:
+            inode = identity[0].rpartition(":")[0]
+            sending.inode = sending.inode or inode
+            if sending.inode != inode:
+                # By another file of its size and time, which is not to be noticed in any single segment.
+                raise Changed("was replaced while it was read")
         md5 = sending.md5s[number]
         if md5 is None and identity is not None:
             md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
         if md5 is not None and self._is_stored(sending, number, md5, stored):
             return
-        if len(span) <= HELD and not self._held.locked():
-            async with self._held, self._places:
-                content = await self._in_thread(read_span, source, span)
-                await self._note(sending, number, content.md5, identity)
-                if not self._is_stored(sending, number, content.md5, stored):
-                    await self._put(sending, number, content.md5, HeldBody(content.body))
+        if len(span) <= HELD and not self._buffers.are_taken:
+            async with self._buffers.take(len(span)) as buffer, self._places:
+                md5 = await self._in_thread(fill, source, span.start, buffer)
+                await self._note(sending, number, md5, identity)
+                if not self._is_stored(sending, number, md5, stored):
+                    await self._put(sending, number, md5, HeldBody(buffer))
             return
         async with self._places:
             if md5 is None:
@@ -267,8 +312,10 @@ class LargeUpload:
 
         return tuple(segments())
 
-    async def _hash(self, source: Seekable, sizes: Sequence[int]) -> list[str]:
+    async def _hash(self, source: SourceObject, sizes: Sequence[int]) -> list[str]:
         """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""
+        if not is_seekable(source):
+            return await self._in_thread(digest_parts, source, sizes, self._halted)
         # One size stands for all but the last in the journal; parts of mixed sizes are hashed each time.
         even = all(size == sizes[0] for size in sizes[:-1]) and 0 < sizes[-1] <= sizes[0]
         return await self._in_thread(_hash_parts, source, sizes, self._halted, self._journal if even else None)
@@ -295,16 +342,26 @@ class LargeUpload:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
 
+class _Sequence:
+    """A source that is read from its beginning to its end, by whose turn it is."""
+
+    def __init__(self, opened: OpenedSource) -> None:
+        self.opened = opened
+        self.turn = asyncio.Lock()
+        self.number = 0
+
+
 class _Sending:
     """One object on its way: its parts, their MD5s as far as they are known, what has been counted."""
 
-    def __init__(self, source: Seekable, segment_size: int, cut: list[ByteRange]) -> None:
+    def __init__(self, source: SourceObject, segment_size: int, cut: list[ByteRange]) -> None:
         self.source = source
         self.segment_size = segment_size
         self.cut = cut
         self.md5s: list[str | None] = [None] * len(cut)
         self.distrusted: set[str] = set()
         self.counted: set[int] = set()
+        self.inode: str | None = None
         self.moved = 0
 
     def count(self, number: int, tally: Tally) -> None:

@@ -6,13 +6,14 @@ The functions block and are called in the loader's pool; :class:`SourceBody` is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from swiftfs.errors import Changed, Interrupted
 
@@ -38,6 +39,11 @@ class Content:
     md5: str
 
 
+def is_seekable(source: SourceObject) -> TypeGuard[Seekable]:
+    """Whether the object can be read from any byte: a file can, a member of an archive cannot."""
+    return hasattr(source, "identity")
+
+
 def read_whole(source: SourceObject, journal: Journal | None = None) -> Content:
     """A small object's bytes and MD5, noted in the journal. Raises Changed, LocalFileError."""
     identity = None if journal is None else _identity(source)
@@ -60,8 +66,7 @@ def read_whole(source: SourceObject, journal: Journal | None = None) -> Content:
 
 def _identity(source: SourceObject) -> tuple[str, int] | None:
     """Of a file; None for what comes out of an archive or a stream, and has to be read to be known."""
-    identify = getattr(source, "identity", None)
-    return None if identify is None else cast("Seekable", source).identity()
+    return source.identity() if is_seekable(source) else None
 
 
 def digest(source: SourceObject, halted: threading.Event) -> str:
@@ -95,22 +100,19 @@ def known_digest(source: SourceObject, halted: threading.Event, journal: Journal
     return md5
 
 
-def read_span(source: Seekable, span: ByteRange) -> Content:
-    """The bytes of a part that fits into memory, and their MD5. Raises Changed, LocalFileError."""
-    opened = source.open(span.start)
-    pieces: list[bytes] = []
-    left = len(span)
+def fill(source: Seekable, start: int, buffer: memoryview) -> str:
+    """Fill ``buffer`` with the part of that length; returns its MD5. Raises Changed, LocalFileError."""
+    opened = source.open(start)
+    done = 0
     try:
-        while left and (piece := opened.read(left)):
-            pieces.append(piece)
-            left -= len(piece)
-        if left:
+        while done < len(buffer) and (count := opened.readinto(buffer[done:])):
+            done += count
+        if done < len(buffer):
             raise Changed("changed while it was read")
         opened.settle()
     finally:
         opened.close()
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Content(body, hashlib.md5(body, usedforsecurity=False).hexdigest())
+    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
 
 
 def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> str:
@@ -132,10 +134,45 @@ def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> s
     return md5.hexdigest()
 
 
+def fill_next(opened: OpenedSource, buffer: memoryview, last: bool) -> str:
+    """Fill ``buffer`` with what comes next and return its MD5; after the ``last`` part nothing may come.
+
+    Raises Changed, LocalFileError.
+    """
+    done = 0
+    while done < len(buffer) and (piece := opened.read(min(PIECE, len(buffer) - done))):
+        buffer[done : done + len(piece)] = piece
+        done += len(piece)
+    if done < len(buffer) or (last and opened.read(1)):
+        raise Changed("changed while it was read")
+    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
+
+
+def digest_parts(source: SourceObject, sizes: Sequence[int], halted: threading.Event) -> list[str]:
+    """The MD5s of consecutive parts of an object that is read once. Raises as :func:`digest`."""
+    opened = source.open()
+    md5s: list[str] = []
+    try:
+        for left in sizes:
+            md5 = hashlib.md5(usedforsecurity=False)
+            while left and (piece := opened.read(min(PIECE, left))):
+                left -= len(piece)
+                md5.update(piece)
+                if halted.is_set():
+                    raise Interrupted("stopped while hashing")
+            if left:
+                raise Changed("changed while it was read")
+            md5s.append(md5.hexdigest())
+        opened.settle()
+    finally:
+        opened.close()
+    return md5s
+
+
 class HeldBody:
     """Bytes in memory as a body, handed over in slices: one large write would be copied into the socket's buffer."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: memoryview) -> None:
         self._body = body
 
     @property
@@ -143,10 +180,36 @@ class HeldBody:
         """Bytes of the body."""
         return len(self._body)
 
-    async def open(self) -> AsyncIterator[bytes]:
+    async def open(self) -> AsyncIterator[memoryview]:
         """The slices from the first on."""
         for start in range(0, len(self._body), SLICE):
             yield self._body[start : start + SLICE]
+
+
+class Buffers:
+    """At most ``count`` pieces of memory that are used again and again.
+
+    Memory of this size that comes and goes in threads is kept by the allocator for each of them: several times as much.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._places = asyncio.Semaphore(count)
+        self._free: list[bytearray] = []
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether one would have to be waited for."""
+        return self._places.locked()
+
+    @contextlib.asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[memoryview]:
+        """``size`` bytes of memory for a while."""
+        async with self._places:
+            memory = self._free.pop() if self._free else bytearray()
+            if len(memory) < size:
+                memory = bytearray(size)
+            yield memoryview(memory)[:size]
+            self._free.append(memory)  # not after a failure: a request that broke off may still hold it
 
 
 class SourceBody:

@@ -69,10 +69,17 @@ class Omitted:
     reason: str
 
 
+class OpenedPart(OpenedSource, Protocol):
+    """The bytes of a source object from some byte on."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer`` as far as one read does; 0 only at the end."""
+
+
 class Seekable(SourceObject, Protocol):
     """A source object that can be read from any byte, by several readers at once."""
 
-    def open(self, start: int = 0) -> OpenedSource:
+    def open(self, start: int = 0) -> OpenedPart:
         """As of every object, from byte ``start`` on."""
 
     def identity(self) -> tuple[str, int] | None:
@@ -242,6 +249,14 @@ class OpenedFile:
         with self._lock:
             try:
                 return os.read(self._descriptor, size)
+            except OSError as error:
+                raise LocalFileError(os_reason(error)) from None
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read into ``buffer``; returns the number of bytes. Raises LocalFileError."""
+        with self._lock:
+            try:
+                return os.readv(self._descriptor, [buffer])
             except OSError as error:
                 raise LocalFileError(os_reason(error)) from None
 

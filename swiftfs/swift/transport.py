@@ -68,7 +68,7 @@ class StreamBody(Protocol):
     @property
     def size(self) -> int: ...
 
-    def open(self) -> AsyncIterator[bytes]: ...
+    def open(self) -> AsyncIterator[bytes | memoryview]: ...
 
 
 Body = bytes | StreamBody
@@ -267,7 +267,7 @@ class Transport:
             url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
         sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
         source: _CountedBody | None = None
-        data: bytes | AsyncIterator[bytes] | None = None
+        data: bytes | AsyncIterator[bytes | memoryview] | None = None
         if isinstance(body, bytes):
             data = body
         elif body is not None:
@@ -386,7 +386,7 @@ class _CountedBody:
         self._body = body
         self.failure: SwiftFSError | None = None
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
         left = self._body.size
         try:
             async for piece in self._body.open():
