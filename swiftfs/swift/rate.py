@@ -10,6 +10,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+Piece = bytes | memoryview
+
 LEAST_PIECE = 1024
 MOST_PIECE = 64 * 1024
 PIECES_A_SECOND = 64
@@ -47,16 +49,16 @@ class RateLimit:
         return turn - now
 
     def slowed(
-        self, body: bytes | AsyncIterator[bytes | memoryview] | None, waited: Callable[[float], None]
-    ) -> bytes | AsyncIterator[bytes | memoryview] | None:
+        self, body: bytes | AsyncIterator[Piece] | None, waited: Callable[[float], None]
+    ) -> bytes | AsyncIterator[Piece] | None:
         """``body`` at the rate allowed; ``waited`` is told the seconds of each wait before it begins."""
         if self._bytes is None or not body:
             return body
         return self._pieces(_once(body) if isinstance(body, bytes) else body, self._bytes, waited)
 
     async def _pieces(
-        self, body: AsyncIterator[bytes | memoryview], rate: float, waited: Callable[[float], None]
-    ) -> AsyncIterator[bytes | memoryview]:
+        self, body: AsyncIterator[Piece], rate: float, waited: Callable[[float], None]
+    ) -> AsyncIterator[Piece]:
         length = int(min(MOST_PIECE, max(LEAST_PIECE, rate / PIECES_A_SECOND)))
         async for piece in body:
             for first in range(0, len(piece), length):
@@ -70,5 +72,5 @@ class RateLimit:
                 yield part
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes | memoryview]:
+async def _once(body: bytes) -> AsyncIterator[Piece]:
     yield body
