@@ -9,10 +9,15 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import settings
 
 from swiftfs import localcloud
 from swiftfs.config import Remote, find_remote
 from swiftfs.localcloud import Cloud, CloudOptions
+
+# The sizes of the state machines: pytest --hypothesis-profile=long is for hand runs.
+settings.register_profile("ci", max_examples=60, stateful_step_count=30, deadline=None)
+settings.register_profile("long", max_examples=5000, stateful_step_count=100, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

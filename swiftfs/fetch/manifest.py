@@ -1,8 +1,8 @@
 """Manifests of dataset versions: bytes in, the version's files out.
 
 Pure. A manifest is the object ``.swiftfs/manifest-<digest>.jsonl``, a JSON object a line: ``name``, ``size``, ``md5``
-(the ETag; of a large object the MD5 of its segments' MD5s) and ``mtime``. The digest is the SHA-256 of its bytes, so
-nobody can change a dataset under its name.
+(null for a large object, which has ``slo_etag`` instead: the MD5 of its segments' MD5s) and ``mtime``. The digest is the
+SHA-256 of its bytes, so nobody can change a dataset under its name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,17 @@ class PinnedFile(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     size: int
-    md5: str
+    md5: str | None = None
     mtime: int | float | str | None = None
+    slo_etag: str | None = None
+
+    @property
+    def etag(self) -> str:
+        """What the object is pinned to. Raises ValueError for a line that has neither MD5 nor SLO ETag."""
+        etag = self.md5 or self.slo_etag
+        if not etag:
+            raise ValueError(f"'{self.name}' has neither md5 nor slo_etag")
+        return etag
 
     @property
     def last_modified(self) -> int:
@@ -72,7 +81,7 @@ def read_manifest(body: bytes, digest: str, listing_prefix: str = "") -> list[Pi
     try:
         files = msgspec.json.Decoder(PinnedFile).decode_lines(body)
         for file in files:
-            _ = file.last_modified  # a time that cannot be read shows here and not half-way through a rebuild
+            _ = file.last_modified, file.etag  # what cannot be read shows here and not half-way through a rebuild
     except (msgspec.MsgspecError, ValueError) as error:
         raise Damaged(f"the manifest {digest} cannot be read: {error}") from error
     if listing_prefix and not all(file.name.startswith(listing_prefix) for file in files):

@@ -84,10 +84,10 @@ class PinnedIndexer(Indexer):
             yield [self._entry(file, None) for file in files[first : min(first + PAGE, len(files))]]
 
     def _entry(self, file: PinnedFile, listed: ListingEntry | None) -> ListingEntry:
-        pinned = ListingEntry(file.name, file.size, file.md5, file.last_modified)
+        pinned = ListingEntry(file.name, file.size, file.etag, file.last_modified)
         if listed is not None and (listed.slo_etag is not None or (listed.etag == EMPTY_MD5 and file.size)):
             return replace(pinned, slo_etag=listed.slo_etag or "")
-        if listed is None or (listed.size, listed.etag) != (file.size, file.md5):
+        if listed is None or (listed.size, listed.etag) != (file.size, file.etag):
             self._drift.append(file.name)
         return pinned
 

@@ -274,6 +274,9 @@ class Vfs:
             if attempt == 0:
                 self.counters.misses += 1
                 self._raise_if_late(file.key, chunk)
+            else:
+                # It was said to be there and is not usable: without this it would be said again.
+                self.bad(file.key, chunk)
             began = time.monotonic()
             try:
                 have = await self._fetcher.chunk(file.want(chunk, chunk + 1, DEMAND))

@@ -27,6 +27,7 @@ def test_the_same_bytes_share_a_key_whatever_their_name(kind: Kind) -> None:
     assert object_key(URL, "one", version) == object_key(URL, "two", other)
 
 
+@pytest.mark.row("C7")
 def test_what_may_hold_other_bytes_has_another_key() -> None:
     """Account, ETag, size, kind and chunk size each make a key of their own; for a DLO also place and time."""
     dlo = replace(PLAIN, kind=Kind.DLO)

@@ -377,6 +377,7 @@ def test_an_unknown_key_is_warned_about_and_ignored(config: Config, caplog: pyte
     assert [f"{environ['RCLONE_CONFIG']} [chi_tacc]: unknown key 'regoin' is ignored"] == caplog.messages
 
 
+@pytest.mark.row("S2")
 def test_a_file_that_others_may_read_is_warned_about_once(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     """The warning says how to mend it, and comes with secrets only."""
     environ = config(COURSE + section())
@@ -561,6 +562,7 @@ SECRETS = {"password", "application_credential_secret", "token"}
 
 
 @given(st.sets(st.sampled_from(FIELDS)))
+@pytest.mark.row("S1")
 def test_no_secret_is_ever_shown(names: set[str]) -> None:
     """Whichever fields are given, neither they, nor the login, nor the error shows a secret."""
     values = {name: CANARY if name in SECRETS else AUTH if name.endswith("url") else "x" for name in names}

@@ -81,6 +81,7 @@ async def test_an_empty_object_is_an_object(client: Client, container: str) -> N
     assert await client.get(container, "empty") == b""
 
 
+@pytest.mark.row("H10")
 async def test_a_pinned_read_never_gives_another_version(client: Client, container: str) -> None:
     """After a replacement a read of the old version is an error, whole or in part."""
     old = await put(client, container, "o", b"old" * 100)
@@ -90,6 +91,7 @@ async def test_a_pinned_read_never_gives_another_version(client: Client, contain
             await client.get(container, old, span)
 
 
+@pytest.mark.row("H9")
 async def test_damaged_bytes_are_refused_by_the_server(client: Client, container: str) -> None:
     """A body that does not have the announced MD5 leaves no object behind."""
     with pytest.raises(Rejected, match="other bytes"):
@@ -106,6 +108,7 @@ async def test_a_streamed_body_of_another_size_is_an_error(client: Client, conta
     assert await client.put(container, "o", Pieces([b"ab", b"cde"], 5), md5=md5(b"abcde")) == md5(b"abcde")
 
 
+@pytest.mark.row("H6")
 async def test_missing_things_are_named(client: Client, container: str) -> None:
     """Object, container and container of a PUT that are not there are told apart."""
     with pytest.raises(NotFound, match=r"not found \(.*/nothing\)"):
@@ -151,6 +154,7 @@ async def test_a_bulk_delete_counts_what_it_did(client: Client, container: str) 
     assert await listed(client, container) == []
 
 
+@pytest.mark.row("H1")
 async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Remote) -> None:
     """When the token is revoked under 40 requests, one login follows and every request succeeds."""
     container = f"client-{secrets.token_hex(4)}"
@@ -176,6 +180,7 @@ async def test_a_refused_token_is_renewed_once_for_all(cloud: Cloud, remote: Rem
     assert len([line for line in logins if "keystonemiddleware" not in line.user_agent]) == 1
 
 
+@pytest.mark.row("H2")
 async def test_wrong_credentials_say_where_they_come_from(remote: Remote) -> None:
     """A wrong secret is refused at once, naming the section and no secret."""
     options = {**remote.auth_options, "application_credential_secret": "canary-secret"}
@@ -196,6 +201,7 @@ async def test_a_wrong_region_lists_the_known_ones(remote: Remote) -> None:
             pass
 
 
+@pytest.mark.row("N1")
 async def test_a_store_that_is_down_is_given_up_in_time(remote: Remote, unused_tcp_port: int) -> None:
     """Nothing listens: the error comes within seconds and says where nobody answered."""
     options = {**remote.auth_options, "auth_url": f"http://127.0.0.1:{unused_tcp_port}/v3"}

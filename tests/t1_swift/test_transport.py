@@ -147,6 +147,7 @@ async def test_a_refusal_for_good_is_one_request(status: int, error: type[SwiftF
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, len(CONTENT) - 1])
+@pytest.mark.row("N5", "N6")
 async def test_a_body_that_breaks_off_is_continued(cut: int) -> None:
     """What has come is kept: the next request asks for the rest alone, under the same pin."""
 
@@ -190,6 +191,7 @@ async def test_a_flipped_bit_is_fetched_again() -> None:
         assert len(server.seen) == 2
 
 
+@pytest.mark.row("H15")
 async def test_damage_in_the_store_is_an_error() -> None:
     """An object whose bytes never have their MD5 is reported, not delivered."""
     damaged = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
@@ -208,6 +210,7 @@ async def test_damage_in_the_store_is_an_error() -> None:
         {},
     ],
 )
+@pytest.mark.row("H14")
 async def test_bytes_from_another_place_are_refused(headers: dict[str, str]) -> None:
     """A range that starts elsewhere, or that cannot be placed, never becomes the range that was asked for."""
 
@@ -241,6 +244,7 @@ async def test_another_etag_is_another_version() -> None:
             await client.get("c", VERSION)
 
 
+@pytest.mark.row("H10")
 async def test_large_objects_are_pinned_by_time() -> None:
     """Ceph RGW answers 412 to any If-Match on large objects: they are pinned by their Last-Modified."""
     version = ObjectVersion("o", len(CONTENT), ETAG, 10**9, Kind.SLO)
@@ -262,6 +266,7 @@ async def test_a_redirect_is_refused_and_gets_no_token(status: int) -> None:
         assert elsewhere.seen == []
 
 
+@pytest.mark.row("N15")
 async def test_a_compressed_object_comes_as_it_is_stored() -> None:
     """Content-Encoding is the object's own affair: its bytes are not unpacked on the way."""
 
@@ -273,6 +278,7 @@ async def test_a_compressed_object_comes_as_it_is_stored() -> None:
     assert server.seen[0].headers["accept-encoding"] == "identity"
 
 
+@pytest.mark.row("H2")
 async def test_a_token_alone_cannot_be_renewed() -> None:
     """With a token and no credentials a 401 ends in an error that says so."""
     async with store(lambda _: answer(401)) as (client, server):
@@ -281,6 +287,7 @@ async def test_a_token_alone_cannot_be_renewed() -> None:
         assert len(server.seen) == 1
 
 
+@pytest.mark.row("S1")
 async def test_no_error_shows_the_token() -> None:
     """Neither the text nor the repr of any error, nor of what caused it, holds the token."""
     scripts: list[Script] = [
@@ -346,6 +353,7 @@ async def test_short_pages_do_not_end_a_listing() -> None:
     assert len(server.seen) == 4
 
 
+@pytest.mark.row("N1")
 async def test_nobody_listening_is_unavailable(unused_tcp_port: int) -> None:
     """A port that nobody listens on is tried until the deadline and named in the error."""
     url = f"http://127.0.0.1:{unused_tcp_port}/v1/AUTH_x"
@@ -355,6 +363,7 @@ async def test_nobody_listening_is_unavailable(unused_tcp_port: int) -> None:
             await client.get("c", VERSION)
 
 
+@pytest.mark.row("H12")
 async def test_a_throttle_halves_once_for_one_burst() -> None:
     """Thirty refusals of requests that were under way together halve the limit once, and success widens it again."""
     throttle = Throttle(32)

@@ -146,6 +146,7 @@ def test_the_disk_keeps_its_share_free(
     assert free_bytes(cache._directory) >= 300 * SMALL
 
 
+@pytest.mark.row("C8")
 def test_a_reader_keeps_the_bytes_of_an_evicted_file_and_then_gives_them_back(
     open_writer: Callable[..., Writer], reader: Reader
 ) -> None:
@@ -279,6 +280,7 @@ HARMS = [flip, cut, zero, vanish, become_directory, become_link, become_other]
 
 @pytest.mark.parametrize("size", [SMALL, CHUNK])
 @pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.row("C2", "C3", "C4")
 def test_damaged_bytes_are_a_miss_and_are_fetched_anew(
     open_writer: Callable[..., Writer],
     reader: Reader,
@@ -336,6 +338,7 @@ def failing(error: int, times: int, real: Write) -> Write:
     return write
 
 
+@pytest.mark.row("C1")
 def test_a_full_disk_is_met_by_evicting_once(
     open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -352,6 +355,7 @@ def test_a_full_disk_is_met_by_evicting_once(
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.row("C1", "C10")
 def test_a_failing_disk_costs_the_cache_and_is_said_once_a_minute(
     open_writer: Callable[..., Writer],
     reader: Reader,
@@ -394,6 +398,7 @@ def test_a_sick_disk_is_left_alone_for_a_moment(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.row("C5")
 def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
     open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -414,6 +419,7 @@ def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
 
 
 @pytest.mark.parametrize("place", ["v1/files/00", "v1/files", "v1/owners", "v1"])
+@pytest.mark.row("C5")
 def test_a_link_inside_the_cache_is_not_followed(
     open_writer: Callable[..., Writer], tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -433,6 +439,7 @@ def test_a_link_inside_the_cache_is_not_followed(
     assert list(target.iterdir()) == []
 
 
+@pytest.mark.row("S3")
 def test_the_cache_is_private_whatever_the_umask(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
     """Nobody else can read or list what is cached."""
     before = os.umask(0)
@@ -447,6 +454,7 @@ def test_the_cache_is_private_whatever_the_umask(open_writer: Callable[..., Writ
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+@pytest.mark.row("S3")
 def test_a_directory_that_others_may_write_is_refused(
     open_writer: Callable[..., Writer], tmp_path: Path, mode: int
 ) -> None:
@@ -459,6 +467,7 @@ def test_a_directory_that_others_may_write_is_refused(
         Reader(tmp_path / "cache")
 
 
+@pytest.mark.row("S3")
 def test_another_user_s_directory_is_refused(
     open_writer: Callable[..., Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -499,6 +508,7 @@ def delete(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [spoil, spoil_pages, delete])
+@pytest.mark.row("C2")
 def test_a_damaged_table_means_an_empty_cache(
     open_writer: Callable[..., Writer],
     reader: Reader,
@@ -553,6 +563,7 @@ def test_a_reader_can_come_before_the_writer(open_writer: Callable[..., Writer],
     assert body(1) == reader.read(key(1), SMALL, 0, 0, SMALL)
 
 
+@pytest.mark.row("P12")
 def test_a_reader_out_of_descriptors_gives_up_its_own(
     open_writer: Callable[..., Writer], reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +585,7 @@ def test_a_reader_out_of_descriptors_gives_up_its_own(
     assert body(2, 5) == reader.read(key(2), CHUNK, 0, 0, 5)
 
 
+@pytest.mark.row("C3")
 def test_after_a_crash_nothing_uncounted_stays(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
     """Files whose rows were never written go at the next start, and what the dead had reserved is free again."""
     cache = Writer(tmp_path / "cache", limit=1000 * SMALL, chunk_size=CHUNK)

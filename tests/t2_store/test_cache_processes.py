@@ -64,6 +64,7 @@ def read_anything(reader: Reader, choice: random.Random) -> int:
     return len(data or b"")
 
 
+@pytest.mark.row("C6")
 def test_processes_share_a_limit_and_bytes(tmp_path: Path) -> None:
     """Three writers with far more than fits keep one limit between them, and a reader sees right bytes or misses."""
     processes = [start(tmp_path, seed, 1500) for seed in range(3)]
@@ -111,6 +112,7 @@ def test_killed_writers_leave_nothing_uncounted(tmp_path: Path, beside: bool) ->
         living.close()
 
 
+@pytest.mark.row("C6")
 def test_a_stopped_process_stops_nobody(tmp_path: Path) -> None:
     """While another process holds the table and does not go on, stores are refused within seconds, and reads go on."""
     writer = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)

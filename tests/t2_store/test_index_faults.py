@@ -55,6 +55,7 @@ def names(index: Index) -> list[bytes]:
         reader.close()
 
 
+@pytest.mark.row("T1", "T2", "T5")
 def test_hostile_names_are_hidden_and_the_rest_is_shown(index: Index) -> None:
     """A container made to break a file system loses only the names that no file system can show."""
     hostile = ["\0x", "..", "../x", ".swiftfs/m", "/lead", "a//b", "x" * 256, "z\udc80"]
@@ -74,6 +75,7 @@ def test_hostile_names_are_hidden_and_the_rest_is_shown(index: Index) -> None:
     }
 
 
+@pytest.mark.row("T6")
 def test_a_directory_hides_a_file_of_its_name_however_far_apart_they_are_listed(index: Index) -> None:
     """Of "a" and "a/b" the directory is shown, also with other names listed between them, and the file is reported."""
     between = [f"a-{number:04d}" for number in range(2500)]
@@ -89,6 +91,7 @@ def test_a_directory_hides_a_file_of_its_name_however_far_apart_they_are_listed(
     reader.close()
 
 
+@pytest.mark.row("T2", "T7", "T8")
 def test_markers_make_directories_and_their_bytes_are_reported(index: Index) -> None:
     """A marker makes a directory, even an empty one, whichever way another tool wrote it."""
     entries = [
@@ -114,6 +117,7 @@ def test_markers_make_directories_and_their_bytes_are_reported(index: Index) -> 
     reader.close()
 
 
+@pytest.mark.row("T5")
 def test_a_tree_five_hundred_levels_deep_is_built_and_read(index: Index) -> None:
     """Depth costs no recursion."""
     build(index, listing("d/" * 500 + "f"))
@@ -132,6 +136,7 @@ def large(name: str, size: int, listed_size: int = 0, upload: int = 0) -> tuple[
     return listed, ObjectInfo(name, size, "5" * 32, TIME, Kind.SLO)
 
 
+@pytest.mark.row("L8")
 def test_one_head_settles_a_large_object_until_the_listing_changes(index: Index) -> None:
     """A HEAD is asked for once; its answer stays in the tree over rebuilds, until the listing says something new."""
     listed, info = large("d/large", 10**9, listed_size=327)
@@ -192,6 +197,7 @@ def test_hostile_names_need_no_head(index: Index) -> None:
 
 
 @pytest.mark.parametrize("second", ["a", "b", "A"])
+@pytest.mark.row("L1")
 def test_a_listing_out_of_order_is_refused(index: Index, second: str) -> None:
     """A page that repeats cannot build a tree, and the saved one stays."""
     build(index, listing("kept"))
@@ -515,6 +521,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, diff.unchange
 """
 
 
+@pytest.mark.row("L7")
 def test_memory_does_not_grow_with_names(tmp_path: Path) -> None:
     """Building, rebuilding and walking a tree of 100,000 files costs less than 300 bytes of memory for each."""
     output = subprocess.run(

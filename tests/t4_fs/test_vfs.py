@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from fakes.cache_disk import stored_files
 from fakes.store import MemoryFetcher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -129,6 +130,17 @@ async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None: 
     tree = make_tree({"a": content}, limit=0)
 
     assert await tree.vfs.read(tree.ino("a"), 100, 3 * CHUNK) == content[100 : 100 + 3 * CHUNK]
+
+
+@pytest.mark.trio
+async def test_a_chunk_that_is_damaged_at_once_is_fetched_again(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A file that is harmed before its row is written is fetched anew, not promised again."""
+    tree = make_tree({"a": b"right"})
+    assert await tree.vfs.read(tree.ino("a"), 0, 5) == b"right"
+    for file in stored_files(tmp_path / "0" / "cache"):
+        file.write_bytes(b"wrong")
+
+    assert await tree.vfs.read(tree.ino("a"), 0, 5) == b"right"
 
 
 @pytest.mark.trio

@@ -125,6 +125,7 @@ def test_a_name_that_is_not_there_is_absent_until_it_is_loaded(dataset: Dataset)
     assert until(lambda: not gone.exists())
 
 
+@pytest.mark.row("H10", "H16")
 def test_a_replaced_object_shows_its_new_bytes_and_never_a_mix(dataset: Dataset) -> None:
     """After a refresh a new open reads the new version; a handle on the old one reads the old or fails as stale."""
     name = "training/big.bin"
@@ -147,6 +148,7 @@ def test_a_replaced_object_shows_its_new_bytes_and_never_a_mix(dataset: Dataset)
         assert until(lambda: (mountpoint / name).read_bytes() == new)
 
 
+@pytest.mark.row("H10")
 def test_a_stale_read_brings_the_new_version_by_itself(dataset: Dataset) -> None:
     """Nobody needs to say refresh: the read that finds its object replaced makes the mount list again."""
     name = "training/replaced.bin"
@@ -196,6 +198,7 @@ def test_a_mount_of_a_prefix_shows_what_is_below_it(dataset: Dataset) -> None:
     assert tree_of(mountpoint) == tree_of(dataset.tree / "training")
 
 
+@pytest.mark.row("P14")
 def test_many_readers_of_one_file_cause_one_get(dataset: Dataset) -> None:
     """Readers that want the same object at the same moment share one fetch."""
     mountpoint = dataset.mount("--refresh", "off", "--prefetch", "off")
@@ -211,6 +214,7 @@ def test_many_readers_of_one_file_cause_one_get(dataset: Dataset) -> None:
     assert len(dataset.log_since(start)) == 1
 
 
+@pytest.mark.row("P2")
 def test_a_killed_fetch_process_is_not_noticed(dataset: Dataset) -> None:
     """After kill -9 of the fetch process the next reads wait a moment and get their bytes."""
     mountpoint = dataset.mount("--prefetch", "off")
@@ -222,6 +226,7 @@ def test_a_killed_fetch_process_is_not_noticed(dataset: Dataset) -> None:
     assert dataset.status(mountpoint)["fetch_restarts"] == 1
 
 
+@pytest.mark.row("P3")
 def test_a_signal_unmounts_cleanly(dataset: Dataset) -> None:
     """SIGTERM to the mount's process leaves no mount, no process and no socket behind."""
     mountpoint = dataset.work / "by-signal"
@@ -250,6 +255,7 @@ def test_fusermount_ends_the_mounts_processes(dataset: Dataset) -> None:
         until(lambda pid=pid: not os.path.exists(f"/proc/{pid}/exe"))
 
 
+@pytest.mark.row("P4")
 def test_a_busy_mount_names_who_uses_it(dataset: Dataset) -> None:
     """Unmounting what is in use fails with the holder's name, and works when it has let go."""
     mountpoint = dataset.mount()
@@ -261,6 +267,7 @@ def test_a_busy_mount_names_who_uses_it(dataset: Dataset) -> None:
         assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.row("P3")
 def test_a_mount_in_the_foreground_ends_with_ctrl_c(dataset: Dataset) -> None:
     """Without --daemon the command serves until SIGINT, then unmounts and exits with 0."""
     mountpoint = dataset.work / "foreground"
@@ -277,6 +284,7 @@ def test_a_mount_in_the_foreground_ends_with_ctrl_c(dataset: Dataset) -> None:
     assert not os.path.ismount(mountpoint)
 
 
+@pytest.mark.row("P2", "P6")
 def test_a_dead_mount_is_replaced_on_request(dataset: Dataset) -> None:
     """After kill -9 of the mount's process, --recover detaches what is left and mounts again."""
     mountpoint = dataset.work / "dead"
@@ -305,6 +313,7 @@ def test_without_a_disk_cache_everything_still_reads(dataset: Dataset) -> None:
     assert dataset.status(mountpoint)["fetch"]["cache_bytes"] == 0
 
 
+@pytest.mark.row("S4")
 def test_other_users_read_only_with_allow_other(dataset: Dataset) -> None:
     """Another user is kept out of a plain mount and let into one made with --allow-other."""
     for path in (dataset.work, *dataset.work.parents):

@@ -118,6 +118,7 @@ def test_the_destination_comes_from_the_environment(tree: Path, container: str, 
 
 
 @pytest.mark.cloud
+@pytest.mark.row("P3")
 def test_ctrl_c_ends_a_load_and_the_next_one_completes_it(
     tmp_path: Path, container: str, cloud: Cloud, local_environ: dict[str, str]
 ) -> None:

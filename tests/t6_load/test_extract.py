@@ -135,6 +135,7 @@ def outside(root: Path) -> dict[str, bytes | None]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(hostile, st.binary(max_size=8)), max_size=6))
+@pytest.mark.row("Z1")
 def test_no_zip_writes_outside_its_directory(
     tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes]]
 ) -> None:
@@ -155,6 +156,7 @@ def test_no_zip_writes_outside_its_directory(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(hostile, tar_kinds, hostile, st.binary(max_size=8)), max_size=6))
+@pytest.mark.row("Z1", "Z2")
 def test_no_tar_writes_outside_its_directory(
     tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes, str, bytes]]
 ) -> None:
@@ -176,6 +178,7 @@ def test_no_tar_writes_outside_its_directory(
     assert result.written <= sum(1 for _, kind, _, _ in members if kind == tarfile.REGTYPE)
 
 
+@pytest.mark.row("Z2")
 def test_links_that_are_there_already_are_not_followed(tmp_path: Path) -> None:
     """A directory that is a link in the way, and a file that is one, do not lead out."""
     (tmp_path / "out").mkdir()
@@ -190,6 +193,7 @@ def test_links_that_are_there_already_are_not_followed(tmp_path: Path) -> None:
     assert sorted(reasons(result)) == ["d/f", "d/g"]
 
 
+@pytest.mark.row("Z2", "Z4")
 def test_refused_members_do_not_stop_the_others(tmp_path: Path) -> None:
     """Each refused member is named with its reason, the others are there, and the exit code is 1."""
     with tarfile.open(tmp_path / "archive", "w") as archive:
@@ -215,6 +219,7 @@ def test_refused_members_do_not_stop_the_others(tmp_path: Path) -> None:
     assert "1 written" in extract_lines(result, 1.0)[0]
 
 
+@pytest.mark.row("Z3")
 def test_zip_members_that_claim_too_much_are_refused(tmp_path: Path) -> None:
     """Links, encryption, unknown methods and the ratio of a bomb are refused by what the directory says."""
     path = tmp_path / "archive"
@@ -244,6 +249,7 @@ def test_zip_members_that_claim_too_much_are_refused(tmp_path: Path) -> None:
     assert "only a zip bomb does" in reasons(result)["bomb"]
 
 
+@pytest.mark.row("Z3")
 def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
     """Two members whose bytes overlap, the way small zips claim petabytes, are refused; the others are extracted."""
     path = make_zip(tmp_path / "archive", [("aa", b"1" * 100), ("bb", b"2" * 100), ("cc", b"3")], zipfile.ZIP_STORED)
@@ -258,6 +264,7 @@ def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
     assert [one.reason for one in result.refused] == ["shares bytes with another member, as only a zip bomb does"] * 2
 
 
+@pytest.mark.row("Z5")
 def test_a_name_that_differs_between_the_two_headers_is_refused(tmp_path: Path) -> None:
     """A member called one thing in the directory and another in its local header is not extracted."""
     path = make_zip(tmp_path / "archive", [("good", b"1"), ("evil", b"2")])
@@ -270,6 +277,7 @@ def test_a_name_that_differs_between_the_two_headers_is_refused(tmp_path: Path) 
     assert reasons(result) == {"evil": "has another name in its local header"}
 
 
+@pytest.mark.row("Z3")
 def test_a_wrong_crc_fails_the_member_and_leaves_nothing(tmp_path: Path) -> None:
     """A member with damaged bytes is refused, and no file of it stays."""
     path = make_zip(tmp_path / "archive", [("a", b"1" * 100), ("b", b"2" * 100)], zipfile.ZIP_STORED)
@@ -282,6 +290,7 @@ def test_a_wrong_crc_fails_the_member_and_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("claimed", [99, 101, 2**31])
+@pytest.mark.row("Z3")
 def test_a_member_of_another_length_than_declared_is_refused(tmp_path: Path, claimed: int) -> None:
     """A deflated member that holds more or fewer bytes than it claims fails, and nothing of it stays."""
     path = make_zip(tmp_path / "archive", [("a", b"1" * 100)])
@@ -294,6 +303,7 @@ def test_a_member_of_another_length_than_declared_is_refused(tmp_path: Path, cla
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+@pytest.mark.row("Z5")
 def test_an_archive_cut_anywhere_is_an_error(tmp_path: Path, kind: str) -> None:
     """Cut at every 512 bytes, an archive is never taken for whole, and no file in the directory is cut."""
     files = [(f"{n}.jpg", os.urandom(700)) for n in range(8)]
@@ -356,6 +366,7 @@ def test_a_long_name_of_gigabytes_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.row("Z3")
 def test_an_archive_with_too_many_members_is_refused(tmp_path: Path, kind: str) -> None:
     """Beyond the limit of members nothing more is extracted."""
     archive = MAKERS[kind](tmp_path / "archive", [(f"{n}", b"") for n in range(10)])

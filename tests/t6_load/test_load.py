@@ -174,6 +174,7 @@ def test_one_failing_object_does_not_stop_the_others(tmp_path: Path) -> None:
     assert f"failed: {bad}: over your quota" in failure_lines(result)
 
 
+@pytest.mark.row("O6")
 def test_a_file_that_vanishes_or_changes_fails_alone(tmp_path: Path) -> None:
     """A file that is gone or altered when its turn comes fails with its reason; the others are loaded."""
     fill(tmp_path, TREE | {"gone": b"1", "touched": b"2", "grown": b"3"})
@@ -195,6 +196,7 @@ def test_a_file_that_vanishes_or_changes_fails_alone(tmp_path: Path) -> None:
     assert store.bodies("c") == TREE
 
 
+@pytest.mark.row("O6")
 def test_a_large_file_that_changes_while_it_is_sent_is_not_stored(tmp_path: Path) -> None:
     """A file that changes between hashing and its last piece fails, and the store keeps nothing of it."""
     fill(tmp_path, {"big": os.urandom(5 * MIB), "small": b"1"})
@@ -287,6 +289,7 @@ def test_verification_catches_what_is_lost_or_altered(
     assert "1 NOT verified" in summary_lines(result)[-1]
 
 
+@pytest.mark.row("L4")
 def test_a_listing_that_lags_is_read_again(tmp_path: Path) -> None:
     """An object that the first listing does not show yet is proven by a later one."""
     fill(tmp_path, {"a": b"1", "b": b"3"})
@@ -318,6 +321,7 @@ def test_a_large_object_in_the_way_is_replaced(tmp_path: Path, kind: Kind) -> No
     assert verified(result) == (1, 5, ())
 
 
+@pytest.mark.row("H2")
 def test_wrong_credentials_end_the_run_at_once(tmp_path: Path) -> None:
     """An error that every object would meet is raised once; the rest is not tried and counted so."""
     fill(tmp_path, TREE)
@@ -334,6 +338,7 @@ def test_wrong_credentials_end_the_run_at_once(tmp_path: Path) -> None:
     assert result.verified is None
 
 
+@pytest.mark.row("N1", "H13")
 def test_a_store_that_stays_away_ends_the_run(tmp_path: Path) -> None:
     """After a row of objects that failed because the store is away, the others are not tried."""
     fill(tmp_path, {f"{n:03d}": b"x" for n in range(200)})

@@ -106,6 +106,7 @@ def test_a_body_never_ends_with_its_size_when_the_source_is_not_what_it_was(
     assert (tally.moved, source.closed) == (0, 1)
 
 
+@pytest.mark.row("O6")
 def test_a_file_that_is_altered_in_the_middle_of_a_stream_fails(tmp_path: Path) -> None:
     """A change behind the place that is being read is noticed before the last piece is out."""
     (tmp_path / "f").write_bytes(os.urandom(2 * PIECE))

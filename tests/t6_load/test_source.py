@@ -40,6 +40,7 @@ def test_a_walk_is_in_listing_order_and_complete(tmp_path_factory: pytest.TempPa
         assert (status.st_size, status.st_mtime_ns) == (one.size, one.mtime)
 
 
+@pytest.mark.row("T10")
 def test_what_cannot_be_an_object_is_named(tmp_path: Path) -> None:
     """FIFOs, sockets, names that are not UTF-8 and names that are too long are refused with their reason."""
     (tmp_path / "good").write_bytes(b"x")
@@ -59,6 +60,7 @@ def test_what_cannot_be_an_object_is_named(tmp_path: Path) -> None:
     assert "its name has 1,034 bytes" in reason
 
 
+@pytest.mark.row("T10")
 def test_symbolic_links_are_left_out_and_named(tmp_path: Path) -> None:
     """Links to files and directories are not followed, and said to be left out."""
     (tmp_path / "d").mkdir()
@@ -70,6 +72,7 @@ def test_symbolic_links_are_left_out_and_named(tmp_path: Path) -> None:
     assert [one.name for one in found if isinstance(one, Omitted)] == ["l", "m"]
 
 
+@pytest.mark.row("T10")
 def test_links_are_followed_on_demand_but_not_in_circles(tmp_path: Path) -> None:
     """With follow_links a link is what it points to; one back to a directory above and a dangling one are refused."""
     (tmp_path / "d").mkdir()

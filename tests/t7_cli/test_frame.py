@@ -167,6 +167,7 @@ def test_a_log_file_takes_the_messages_but_not_the_error(environ: dict[str, str]
     assert "canary-91c2" not in logged + done.err
 
 
+@pytest.mark.row("S1")
 def test_a_secret_in_a_configuration_is_in_no_error(environ: dict[str, str]) -> None:
     """Whichever line is broken, what it says is not repeated, with -vv neither."""
     for text in (

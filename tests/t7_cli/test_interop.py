@@ -102,6 +102,7 @@ def test_swiftclient_downloads_what_swiftfs_loaded(
 
 
 @pytest.mark.fuse
+@pytest.mark.row("L8")
 def test_swiftfs_reads_what_the_others_wrote(
     here: Path, container: str, local_environ: dict[str, str], swift_environ: dict[str, str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_swiftfs_reads_what_the_others_wrote(
 
 
 @pytest.mark.fuse
+@pytest.mark.row("T4", "T9")
 def test_odd_names_survive_load_list_mount_and_read(here: Path, container: str, local_environ: dict[str, str]) -> None:
     """Blanks, newlines, quotes, percent signs, NFC beside NFD, 255-byte components: all come back byte for byte."""
     tree = odd_tree(here / "tree")
@@ -148,6 +150,7 @@ def test_odd_names_survive_load_list_mount_and_read(here: Path, container: str, 
 
 
 @pytest.mark.fuse
+@pytest.mark.row("T1", "T2")
 def test_names_that_no_file_can_have_are_counted_not_shown(
     here: Path, container: str, cloud: Cloud, local_environ: dict[str, str]
 ) -> None:

@@ -45,6 +45,7 @@ def logins(cloud: Cloud, start: int) -> int:
     )
 
 
+@pytest.mark.row("H1")
 def test_a_load_outlives_its_tokens(here: Path, short_lived: Cloud, environ: dict[str, str]) -> None:
     """A load of several tokens' lives ends with every object proven, for one login an expiry whatever is in flight."""
     tree = write_tree(here / "tree", {f"d/{n:04}.bin": os.urandom(2000) for n in range(FILES)})
@@ -60,6 +61,7 @@ def test_a_load_outlives_its_tokens(here: Path, short_lived: Cloud, environ: dic
 
 
 @pytest.mark.fuse
+@pytest.mark.row("H1")
 def test_a_mount_outlives_its_tokens(here: Path, short_lived: Cloud, environ: dict[str, str]) -> None:
     """Readers of a mount whose token has expired again and again see bytes and no error, for one login an expiry."""
     container = f"local:mount-{secrets.token_hex(4)}"

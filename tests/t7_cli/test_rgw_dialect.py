@@ -1,0 +1,167 @@
+"""Load, list, mount, read and delete against a store with Ceph RGW's manners."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes.fault_proxy import FaultProxy
+from fakes.large_objects import put_dlo, put_slo
+from fakes.programs import check, mounted, tree_of, write_tree
+from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
+
+from swiftfs.config import Remote, find_remote
+from swiftfs.errors import Changed
+from swiftfs.localcloud import Cloud
+from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectVersion
+from swiftfs.swift.client import Client, open_client
+from swiftfs.swift.transport import open_transport
+
+pytestmark = pytest.mark.cloud
+
+PAGE = 7
+"""Names in a page: so few that everything here takes several."""
+FILES = {f"d{n % 3}/f{n:02}.bin": random.Random(n).randbytes(n * 400) for n in range(23)}
+SEGMENTS = [random.Random(n).randbytes(70_000) for n in (50, 51, 52)]
+LARGE = b"".join(SEGMENTS)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store with RGW's manners and a container in it that holds FILES, an SLO and a DLO of LARGE."""
+
+    proxy: FaultProxy
+    remote: Remote
+    environ: dict[str, str]
+    container: str
+
+    @property
+    def source(self) -> str:
+        return f"local:{self.container}"
+
+
+@pytest.fixture(scope="module")
+def store(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    top = tmp_path_factory.mktemp("rgw")
+    with FaultProxy(cloud.storage_url, dialect=Rgw(PAGE)) as proxy:
+        url = proxy.url.replace("/v1/", f"{PREFIX}/v1/")
+        config = top / "rclone.conf"
+        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {url}\n")
+        config.chmod(0o600)
+        (top / "run").mkdir(mode=0o700)
+        environ = {**os.environ, "RCLONE_CONFIG": str(config), "HOME": str(top), "XDG_RUNTIME_DIR": str(top / "run")}
+        remote = find_remote("local", environ)
+        container = f"rgw-{secrets.token_hex(4)}"
+        check("swiftfs", "load", write_tree(top / "tree", FILES), f"local:{container}", environ=environ)
+        asyncio.run(put_slo(remote, container, "large/static.bin", SEGMENTS))
+        asyncio.run(put_dlo(remote, container, "large/dynamic.bin", SEGMENTS))
+        yield Store(proxy, remote, environ, container)
+
+
+def with_client(store: Store) -> contextlib.AbstractAsyncContextManager[Client]:
+    return open_client(store.remote, deadline=20.0)
+
+
+@pytest.mark.row("L3")
+@pytest.mark.asyncio
+async def test_a_listing_goes_on_after_short_pages(store: Store) -> None:
+    """All names come although a page has seven where ten thousand were asked for."""
+    with store.proxy.broken() as seen:
+        async with with_client(store) as client:
+            pages = [page async for page in client.list_objects(store.container)]
+        asked = [one for one in seen if "limit=10000" in one.target]
+
+    names = [entry.name for page in pages for entry in page]
+    assert names == sorted(set(names))
+    assert set(FILES) | {"large/static.bin", "large/dynamic.bin"} <= set(names)
+    assert max(map(len, pages)) == PAGE
+    assert len(asked) == len(pages) + 1
+
+
+@pytest.mark.row("L8")
+@pytest.mark.asyncio
+async def test_the_dialect_lists_large_objects_as_their_manifests(store: Store) -> None:
+    """An SLO is listed with its manifest's size and the MD5 of nothing, and HEAD tells the truth."""
+    async with with_client(store) as client:
+        listed = [entry async for page in client.list_objects(store.container, prefix="large/") for entry in page]
+        infos = [await client.head(store.container, entry.name) for entry in listed]
+
+    assert [(entry.size, entry.etag, entry.slo_etag) for entry in listed] == [
+        (0, EMPTY_MD5, None),
+        (327, EMPTY_MD5, None),
+    ]
+    assert all(isinstance(entry, ListingEntry) and entry.may_be_large for entry in listed)
+    assert [(info.kind, info.size) for info in infos] == [(Kind.DLO, len(LARGE)), (Kind.SLO, len(LARGE))]
+
+
+@pytest.mark.row("H10", "H11")
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["large/static.bin", "large/dynamic.bin"])
+async def test_a_large_object_is_pinned_without_if_match(store: Store, name: str) -> None:
+    """Ranges across its segments read exactly under a pin, and an older pin is told that the object has changed."""
+    async with with_client(store) as client:
+        info = await client.head(store.container, name)
+        version = ObjectVersion(name, info.size, info.etag, info.last_modified, info.kind)
+        older = ObjectVersion(name, info.size, info.etag, info.last_modified - 10**10, info.kind)
+        span = ByteRange(69_000, 141_000)
+
+        assert await client.get(store.container, version, span) == LARGE[69_000:141_000]
+        assert await client.get(store.container, version) == LARGE
+        with pytest.raises(Changed):
+            await client.get(store.container, older, span)
+
+
+@pytest.mark.asyncio
+async def test_the_dialect_is_as_blind_as_it_was_seen(store: Store) -> None:
+    """Preconditions on large objects, on names that exist, unchecked manifests, 416 and /swift/info are RGW's."""
+    large, plain = f"/{store.container}/large/static.bin", f"/{store.container}/d1/f22.bin"
+    async with open_transport(store.remote, connections=2, deadline=10.0) as transport:
+        with pytest.raises(Changed):
+            await transport.request("GET", large, headers={"If-Match": "*"})
+        assert (await transport.request("GET", plain, headers={"If-Match": "*"})).status == 200
+        again = await transport.request("PUT", plain, headers={"If-None-Match": "*"}, body=FILES["d1/f22.bin"])
+        assert again.status == 201
+        manifest = await transport.request("GET", large, query={"multipart-manifest": "get"})
+        assert (manifest.status, manifest.body) == (200, b"")
+        with pytest.raises(Changed):
+            await transport.request("GET", plain, headers={"Range": "bytes=99999999-"})
+
+
+@pytest.mark.fuse
+@pytest.mark.row("L8", "H10")
+def test_what_is_loaded_mounts_and_reads(store: Store, tmp_path: Path) -> None:
+    """A mount shows every file with its true size and bytes, large objects too, whole and in parts."""
+    options = ["--cache-dir", tmp_path / "cache", "--chunk-size", "64K"]
+    with mounted(store.source, tmp_path / "mnt", *options, environ=store.environ) as mountpoint:
+        found = {os.fsdecode(name): content for name, content in tree_of(mountpoint).items()}
+        sizes = {name: (mountpoint / name).stat().st_size for name in found}
+
+    expected = {**FILES, "large/static.bin": LARGE, "large/dynamic.bin": LARGE}
+    assert {name: content for name, content in found.items() if not name.startswith(".seg/")} == expected
+    assert {name: sizes[name] for name in expected} == {name: len(content) for name, content in expected.items()}
+
+
+def test_a_second_load_sends_nothing(store: Store, tmp_path: Path) -> None:
+    """What is there is known from the listing, page by page."""
+    tree = write_tree(tmp_path / "tree", FILES)
+    with store.proxy.broken() as seen:
+        check("swiftfs", "load", tree, store.source, environ=store.environ)
+        puts = [one for one in seen if one.method == "PUT" and one.target.count("/") > 4]
+
+    assert puts == []
+
+
+def test_purge_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    """Every object goes, over many pages, and then the container."""
+    other = f"local:rgw-{secrets.token_hex(4)}"
+    check("swiftfs", "load", write_tree(tmp_path / "tree", FILES), other, environ=store.environ)
+    check("swiftfs", "purge", other, environ=store.environ)
+
+    assert other.removeprefix("local:") not in check("swiftfs", "lsd", "local:", environ=store.environ)
