@@ -1,8 +1,8 @@
 """Manifests of dataset versions: bytes in, the version's files out.
 
 Pure. A manifest is the object ``.swiftfs/manifest-<digest>.jsonl``, a JSON object a line: ``name``, ``size``, ``md5``
-(null for a large object, which has ``slo_etag`` instead: the MD5 of its segments' MD5s) and ``mtime``. The digest is the
-SHA-256 of its bytes, so nobody can change a dataset under its name.
+(null for a large object, which has ``slo_etag`` instead: the MD5 of its segments' MD5s) and ``mtime``. The digest is
+the SHA-256 of its bytes, so nobody can change a dataset under its name.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,21 @@ def test_a_manifest_that_is_not_there_is_told(dataset: Dataset) -> None:
     assert done.code == 1
     assert f"has no manifest {'ab' * 32}" in done.err
     assert not mountpoint.is_mount()
+
+
+def test_what_load_calls_a_version_can_be_mounted_as_that(dataset: Dataset) -> None:
+    """The digest that ``load --manifest`` prints mounts exactly what was loaded, large objects and own times included."""
+    big = os.urandom(3_000_000)
+    more = write_tree(dataset.work / "more", {"small.bin": b"small", "big.bin": big})
+    container = f"{dataset.source}-pinned"
+    out = check(
+        *("swiftfs", "load", more, container, "--manifest", "--segment-size", "1M", "--multi-thread-cutoff", "2M"),
+        environ=dataset.environ,
+    )
+    (digest,) = set(re.findall(r"\b[0-9a-f]{64}\b", out))
+    mountpoint = dataset.mount("--pin", digest, source=container)
+
+    assert tree_of(mountpoint) == {b"small.bin": b"small", b"big.bin": big}
+    assert (mountpoint / "small.bin").stat().st_mtime_ns == (more / "small.bin").stat().st_mtime_ns
+    check("swiftfs", "umount", mountpoint, environ=dataset.environ)
+    check("swiftfs", "purge", container, environ=dataset.environ)
