@@ -28,9 +28,10 @@ from swiftfs.errors import (
 )
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
+from swiftfs.swift.body import Body
 from swiftfs.swift.large import LargeObjects
 from swiftfs.swift.listing import listing_page
-from swiftfs.swift.transport import Answer, Body, Counters, Transport, open_transport
+from swiftfs.swift.transport import Answer, Counters, Transport, open_transport
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote

@@ -1,8 +1,6 @@
-"""Requests over aiohttp: one token, one retry policy, one place where aiohttp's errors become ours.
+"""Requests over aiohttp: one token, one retry policy, one deadline for each.
 
-Every request ends within its deadline. aiohttp's errors are never passed on: their ``repr`` holds the request's headers
-and so the token (aiohttp 3.14, ``ClientResponseError.request_info``). Redirects are refused, since aiohttp would carry
-``X-Auth-Token`` to another host; bodies are taken as they are stored.
+Redirects are refused, since aiohttp would carry ``X-Auth-Token`` to another host; bodies are taken as they are stored.
 """
 
 from __future__ import annotations
@@ -13,33 +11,29 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from swiftfs import __version__
 from swiftfs.errors import (
-    AuthError,
-    Changed,
     ConfigError,
-    Conflict,
     DeadlineExceeded,
-    Forbidden,
     NotFound,
-    Rejected,
     SwiftFSError,
     Truncated,
     Unavailable,
-    printable,
 )
 from swiftfs.swift import retry, wire
 from swiftfs.swift.auth import Authenticator, Token, authenticator
+from swiftfs.swift.body import Body, CountedBody
 from swiftfs.swift.pace import SLOWEST, Pace
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
+from swiftfs.swift.translate import CONNECT_TIMEOUT, status_error, translated
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
@@ -47,8 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds for a TCP and TLS handshake; a lost SYN must not use up a deadline."""
 STALL = 15.0
 """Seconds without a byte after which a connection is given up and the request sent again on another."""
 STALL_SHARE = 0.25
@@ -61,20 +53,6 @@ READ_BUFFER = 256 * 1024
 """Bytes aiohttp may hold of one body before it stops reading: a whole Food-11 image fits."""
 PIECE = 1024 * 1024
 """Most bytes handed over at once, and of an error's body that is read to keep its connection."""
-MESSAGE = 200
-"""Characters of a server's own explanation that are shown."""
-
-
-class StreamBody(Protocol):
-    """A body of known ``size`` in bytes that can be opened again for every attempt."""
-
-    @property
-    def size(self) -> int: ...
-
-    def open(self) -> AsyncIterator[bytes | memoryview]: ...
-
-
-Body = bytes | StreamBody
 
 
 @dataclass(slots=True)
@@ -278,12 +256,12 @@ class Transport:
         if query:
             url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
         sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
-        source: _CountedBody | None = None
+        source: CountedBody | None = None
         data: bytes | AsyncIterator[bytes | memoryview] | None = None
         if isinstance(body, bytes):
             data = body
         elif body is not None:
-            source = _CountedBody(body)
+            source = CountedBody(body)
             data = source.pieces()
             sent_headers["Content-Length"] = str(body.size)
         if self._rate is not None:
@@ -296,7 +274,7 @@ class Transport:
         self._counters.requests += 1
         slower = ok = False
         try:
-            with _translated():
+            with translated():
                 try:
                     response = await self._session.request(
                         method,
@@ -321,7 +299,7 @@ class Transport:
                 with contextlib.suppress(SwiftFSError):
                     explanation = await self._read(response, PIECE, stall)
                 attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())
-                raise _status_error(response.status, response.headers, explanation)
+                raise status_error(response.status, response.headers, explanation)
         finally:
             self._throttle.leave(epoch, slower=slower, ok=ok)
 
@@ -342,7 +320,7 @@ class Transport:
 async def _piece(response: aiohttp.ClientResponse, pace: Pace) -> bytes:
     """What has come of a body since the last call; nothing at its end. Raises Unavailable when it trickles."""
     begun = time.monotonic()
-    with _translated():
+    with translated():
         piece = await response.content.readany()
     if piece and pace.is_too_slow(time.monotonic() - begun, len(piece)):
         raise Unavailable(f"the store sends fewer than {SLOWEST} bytes a second")
@@ -404,28 +382,6 @@ def _verdict(error: SwiftFSError, token: Token | None) -> Verdict:
     return Verdict.RETRY if isinstance(error, Unavailable | Truncated) else Verdict.FAIL
 
 
-class _CountedBody:
-    """A streamed body that must have its promised size; its own failure is kept, for aiohttp would wrap it."""
-
-    def __init__(self, body: StreamBody) -> None:
-        self._body = body
-        self.failure: SwiftFSError | None = None
-
-    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
-        left = self._body.size
-        try:
-            async for piece in self._body.open():
-                left -= len(piece)
-                if left < 0:
-                    raise Changed("the source has grown while it was read")
-                yield piece
-            if left:
-                raise Changed("the source has shrunk while it was read")
-        except SwiftFSError as error:
-            self.failure = error
-            raise
-
-
 @contextlib.asynccontextmanager
 async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIterator[None]:
     """Bound a call in time; raises DeadlineExceeded with the last failure as its reason."""
@@ -445,68 +401,7 @@ async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIte
         ) from None
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn aiohttp's errors into ours, leaving behind what may hold the token."""
-    try:
-        yield
-    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-        raise ConfigError(
-            f"no trusted connection to the store: {printable(type(error).__name__)}",
-            hint="name your CA's file in OS_CACERT",
-        ) from None
-    except TimeoutError as error:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            raise Unavailable(f"no connection to the store within {CONNECT_TIMEOUT:.0f} s") from None
-        if isinstance(error, aiohttp.ServerTimeoutError):
-            raise Unavailable("the store sent nothing for too long") from None
-        raise
-    except aiohttp.ClientConnectorError as error:
-        raise Unavailable(f"cannot connect to the store at {error.host}:{error.port}: {_reason(error)}") from None
-    except aiohttp.ClientPayloadError:
-        raise Truncated("the answer broke off before its end") from None
-    except aiohttp.ClientResponseError as error:
-        raise Truncated(f"unreadable answer: {printable(error.message[:MESSAGE])}") from None
-    except aiohttp.InvalidURL:
-        raise Rejected("the storage URL of the catalogue cannot be used") from None
-    except (aiohttp.ClientConnectionError, ConnectionError) as error:
-        raise Unavailable(f"the connection broke off: {printable(type(error).__name__)}") from None
-
-
-def _reason(error: aiohttp.ClientConnectorError) -> str:
-    return printable(error.os_error.strerror or type(error.os_error).__name__)
-
-
 def _quote_query(value: str) -> str:
     from urllib.parse import quote
 
     return quote(value, safe="")
-
-
-def _status_error(status: int, headers: Mapping[str, str], body: bytes) -> SwiftFSError:
-    """Our error for an answer that is not 2xx."""
-    txid = headers.get("X-Trans-Id") or headers.get("X-Openstack-Request-Id")
-    text = "" if body.lstrip()[:1] in {b"<", b"{"} else body.decode("utf-8", "replace").strip()
-    said = f": {printable(text[:MESSAGE])}" if text else ""
-    kind: type[SwiftFSError]
-    if 300 <= status < 400:
-        kind, message = Rejected, "the store redirects elsewhere, which is refused: it could take the token along"
-    elif status == 401:
-        kind, message = AuthError, "the store refuses the token"
-    elif status == 403:
-        kind, message = Forbidden, "the store forbids this request"
-    elif status == 404:
-        kind, message = NotFound, "not found"
-    elif status == 409:
-        kind, message = Conflict, f"the store refuses because of what it holds (status 409){said}"
-    elif status in {412, 416}:
-        kind, message = Changed, "the object has changed in the store"
-    elif status == 422:
-        kind, message = Rejected, "the store got other bytes than were announced"
-    elif status == 413:
-        kind, message = Rejected, f"the store refuses the size: over its limit or your quota{said}"
-    elif retry.verdict(status) is not Verdict.FAIL or status >= 500:
-        kind, message = Unavailable, f"the store answers with status {status}{said}"
-    else:
-        kind, message = Rejected, f"the store refuses the request with status {status}{said}"
-    return kind(message, txid=txid, status=status)
