@@ -37,6 +37,7 @@ from swiftfs.errors import (
 )
 from swiftfs.swift import retry
 from swiftfs.swift.auth import Authenticator, Token, authenticator
+from swiftfs.swift.connector import Connector
 from swiftfs.swift.pace import SLOWEST, Pace
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
@@ -111,9 +112,7 @@ class Answer:
 @contextlib.asynccontextmanager
 async def open_transport(remote: Remote, *, connections: int, deadline: float) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left."""
-    connector = aiohttp.TCPConnector(
-        limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60
-    )
+    connector = Connector(limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60)
     session = aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
