@@ -30,6 +30,7 @@ from swiftfs.errors import (
 from swiftfs.swift import retry, wire
 from swiftfs.swift.auth import Authenticator, Token, authenticator
 from swiftfs.swift.body import Body, CountedBody
+from swiftfs.swift.connector import Connector
 from swiftfs.swift.pace import SLOWEST, Pace
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
@@ -92,9 +93,7 @@ async def open_transport(
     remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None
 ) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left."""
-    connector = aiohttp.TCPConnector(
-        limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60
-    )
+    connector = Connector(limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60)
     session = aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,20 @@ def content_bytes(path: Path) -> int:
         except FileNotFoundError:
             continue
         total += min(status.st_size, status.st_blocks * BLOCK_UNIT)
+    return total
+
+
+def data_bytes(path: Path) -> int:
+    """As ``content_bytes``, exact also where a file's last chunk is shorter than a block and those before are holes."""
+    total = 0
+    for file in stored_files(path):
+        with file.open("rb") as opened:
+            place = 0
+            with contextlib.suppress(OSError):  # there is no data after the last
+                while True:
+                    start = os.lseek(opened.fileno(), place, os.SEEK_DATA)
+                    place = os.lseek(opened.fileno(), start, os.SEEK_HOLE)
+                    total += place - start
     return total
 
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 from fakes.fault_proxy import (
     Action,
     EditPage,
+    Extra,
     Fault,
     FaultProxy,
     Meanwhile,
@@ -266,6 +267,21 @@ async def test_a_streamed_body_is_sent_from_its_start_again(
         assert await client.put(place, "streamed", Pieces(), md5=ETAG) == ETAG
         assert client.counters.requests - before == len(seen) == 2
     assert client.counters.retries == 1
+
+
+@pytest.mark.row("N8", "S7")
+async def test_an_answer_that_nobody_asked_for_is_nobodys(client: Client, proxy: FaultProxy, place: str) -> None:
+    """What a store sends beyond an answer is not taken for the answer to the next request on that connection."""
+    lie = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: " + b"0" * 32 + b"\r\nLast-Modified: "
+    lie += b"Thu, 01 Jan 1970 00:00:01 GMT\r\n\r\n"
+    for method in ("GET", "HEAD"):
+        with proxy.broken(Fault(Extra(lie), method)):
+            if method == "GET":
+                assert await client.get(place, VERSION) == CONTENT
+            else:
+                await client.head(place, "o")
+            await asyncio.sleep(0.1)
+            assert (await client.head(place, "o")).etag == ETAG
 
 
 @pytest.mark.row("H9")

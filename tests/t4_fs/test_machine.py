@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from fakes.cache_disk import content_bytes, stored_files
+from fakes.cache_disk import data_bytes, stored_files
 from fakes.store import MemoryFetcher
 from fakes.tree_model import ModelObject
 from fakes.tree_model import tree_of as model_tree
@@ -252,7 +252,7 @@ class TreeMachine(RuleBasedStateMachine):
     @invariant()
     def the_cache_keeps_its_limit(self) -> None:
         """I3: the cache's files hold no more bytes than they may."""
-        assert content_bytes(self.top / "cache") <= LIMIT
+        assert data_bytes(self.top / "cache") <= LIMIT
 
 
 IS_LONG = settings.get_current_profile_name() == "long"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
+import hashlib
 import os
 import random
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.fault_proxy import EditPage, Fault, FaultProxy, RepeatPage, Reset, Stall, Status
+from fakes.fault_proxy import EditPage, Fault, FaultProxy, Meanwhile, RepeatPage, Reset, Stall, Status
 from fakes.large_objects import put_slo
 from fakes.programs import check, mounted, run, tree_of, write_tree
 from fakes.read_faults import READ_FAULTS, SIZE, ReadFault, params
@@ -232,3 +234,52 @@ def test_an_object_without_one_of_its_segments_ends(faulty: Faulty, cloud: Cloud
         assert len([one for one in seen if one.target.endswith("broken.slo")]) <= 6
     assert outcome(path, 0, 1000) == segments[0][:1000]
     assert outcome(path, 2 * PART, 1000) == segments[2][:1000]
+
+
+@pytest.mark.row("O1")
+@pytest.mark.parametrize("length", [PART, PART - 7], ids=["replaced", "shorter"])
+def test_a_replaced_segment_is_found_out(faulty: Faulty, length: int) -> None:
+    """An SLO whose segment has other bytes than its manifest says never gives them: an error, in time."""
+    name = f"replaced-{length}.slo"
+    segments = [random.Random(number).randbytes(PART) for number in range(3)]
+    other = random.Random(99).randbytes(length)
+    remote = find_remote("local", faulty.environ)
+
+    async def make() -> None:
+        await put_slo(remote, CONTAINER, name, segments)
+        async with open_client(remote) as client:
+            await client.put(CONTAINER, f".seg/{name}/0001", other, md5=hashlib.md5(other).hexdigest())
+
+    asyncio.run(make())
+    check("swiftfs", "refresh", faulty.parts, environ=faulty.environ)
+    begun = time.monotonic()
+    with faulty.proxy.broken() as seen:
+        assert outcome(faulty.parts / name, PART, 1000) in {errno.EIO, errno.ESTALE}
+        assert len([one for one in seen if one.target.endswith(name)]) <= 8
+    assert time.monotonic() - begun < DEADLINE + 2
+    assert outcome(faulty.parts / name, 0, 1000) == segments[0][:1000]
+
+
+@pytest.mark.row("H16")
+def test_a_replacement_in_the_middle_of_a_read_is_never_mixed_in(faulty: Faulty) -> None:
+    """Replaced between two GETs by as many other bytes: the reader has bytes of the first version, then ESTALE."""
+    name = "replaced-in-between.bin"
+    old, new = (random.Random(seed).randbytes(4 * PART) for seed in (1, 2))
+    remote = find_remote("local", faulty.environ)
+
+    async def put(content: bytes) -> None:
+        async with open_client(dataclasses.replace(remote, storage_url=faulty.proxy.upstream)) as client:
+            await client.put(CONTAINER, name, content, md5=hashlib.md5(content).hexdigest())
+
+    asyncio.run(put(old))
+    check("swiftfs", "refresh", faulty.parts, environ=faulty.environ)
+    replacing = Fault(Meanwhile(lambda: asyncio.run(put(new))), "GET", f"/{name}$", skip=1)
+    path = faulty.parts / name
+    with faulty.proxy.broken(replacing), path.open("rb", buffering=0) as file:
+        found: list[bytes] = []
+        with pytest.raises(OSError, match="Stale"):
+            found.extend(iter(lambda: file.read(PART), b""))
+        assert old.startswith(b"".join(found))
+    check("swiftfs", "refresh", faulty.parts, environ=faulty.environ)
+
+    assert path.read_bytes() == new
