@@ -88,7 +88,8 @@ def _pair(number: int, line: str) -> tuple[str, str]:
 
 def _unquoted(number: int, value: str) -> str:
     for quote in _VALUE_QUOTES:
-        if value.startswith(quote) and len(value) > 1:
+        # A value too short to be closed is no quoted one: rclone keeps it as it stands.
+        if value.startswith(quote) and len(value) >= 2 * len(quote):
             end = value.rfind(quote, len(quote))
             if end < 0:
                 raise Unreadable(number, "a quoted value without its closing quote")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes.programs import run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from swiftfs.config.rclone_format import Unreadable, parse
@@ -31,6 +31,9 @@ def environ(here: Path) -> dict[str, str]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINES, max_size=4))
+@example(lines=['a="""'])
+@example(lines=['a="""b'])
+@example(lines=["a=`"])
 def test_what_rclone_reads_is_what_we_read(lines: list[str], environ: dict[str, str]) -> None:
     """Any lines of a section: the same sections, keys and values, or a refusal on both sides."""
     text = "\n".join(["[DEFAULT]", "q = 2", "[z]", "r = 1", *lines, ""])
