@@ -59,6 +59,10 @@ class ByteBudget:
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
+    def would_wait(self, size: int) -> bool:
+        """Whether :meth:`take` of so many would have to wait."""
+        return self._turn.locked() or (self._used > 0 and self._used + size > self._limit)
+
     async def take(self, size: int) -> None:
         """Wait until ``size`` bytes more may be there; more than the limit are taken for the limit."""
         async with self._turn:
@@ -66,6 +70,13 @@ class ByteBudget:
                 self._freed.clear()
                 await self._freed.wait()
             self._used += size
+
+    async def drained(self) -> None:
+        """Wait until all that was taken is free again."""
+        async with self._turn:
+            while self._used:
+                self._freed.clear()
+                await self._freed.wait()
 
     def give(self, size: int) -> None:
         """What was taken is free again."""

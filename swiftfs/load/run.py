@@ -158,7 +158,7 @@ class _Run:
         streamed = isinstance(request.source, StreamSource)
         if streamed and replace(options, max_transfer=None) != LoadOptions():
             raise UsageError(
-                "a tar at a URL shows what it holds only on the way: no filters, compare modes, deletes or manifest",
+                "a streamed archive shows what it holds on the way: no filters, compare modes, deletes or manifest",
                 hint="swiftfs extract it first",
             )
         there = await self._destination(None if streamed else {source.name for source in objects})
@@ -257,7 +257,8 @@ class _Run:
         self.tally.phase = "loading"
         # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
         limits = None
-        if any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
+        streamed = isinstance(self._request.source, StreamSource)
+        if streamed or any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
             limits = await self._client.limits()
         upload = upload_for(
             self._request.source,

@@ -281,4 +281,3 @@ def _large(extra: bytes, size: int, compressed: int, offset: int) -> tuple[int, 
 
 def _digest(name: bytes) -> bytes:
     return hashlib.blake2b(name, digest_size=8).digest()
-
