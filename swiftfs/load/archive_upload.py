@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftfs.errors import Interrupted, NotFound, SwiftFSError, printable
 from swiftfs.load.archive_source import Batch, MemberSource, Unread
-from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject
+from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject, trim_memory
 from swiftfs.load.passing import PassingObject
 from swiftfs.load.plan import Action, Step, make_plan
 from swiftfs.load.proof import Failure
@@ -175,6 +175,7 @@ class StreamUpload(HeldUpload):
         """Send a member that is too large for memory, segment by segment as it is read, or skip it."""
         # Its segments need the memory that others have, and they settle without it.
         await self._budget.drained()
+        trim_memory()
         self._tally.files += 1
         self._tally.size += source.claimed or 0
         try:

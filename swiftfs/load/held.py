@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 from collections.abc import Iterable
 
 HELD = 64 * 1024 * 1024
@@ -48,6 +50,13 @@ class OpenedHeld:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def trim_memory() -> None:
+    """Give memory that is free back to the system, where the C library can: glibc keeps that of small objects in pools
+    of each thread, and large segments find no place in it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class ByteBudget:

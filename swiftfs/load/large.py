@@ -33,6 +33,7 @@ from swiftfs.load.reading import (
     is_seekable,
 )
 from swiftfs.load.segments import (
+    LEAST_SEGMENT,
     LargePolicy,
     SegmentName,
     choose_segment_size,
@@ -58,7 +59,7 @@ HELD = 16 * 1024 * 1024
 """Bytes of a segment that may be held in memory; every segment of a file of up to 1 GiB, by default."""
 SEQUENTIAL_CUTOFF = 64 * 1024 * 1024
 """Bytes from which on a source that can only be read in order is sent in segments, though the cutoff is higher."""
-HELD_AT_ONCE = 64 * 1024 * 1024
+HELD_AT_ONCE = 48 * 1024 * 1024
 """Bytes of segments held in memory at once, of all objects; a single larger one alone."""
 
 T = TypeVar("T")
@@ -192,10 +193,11 @@ class LargeUpload:
     def _planned(self, source: SourceObject) -> Sending:
         """How the object is cut. Raises Rejected when the store's limits or this machine's memory do not allow it."""
         policy, limits = self._policy, self._limits
+        passing = isinstance(source, PassingObject)
         if not is_seekable(source):
             # Its segments go through memory, whatever size the user wishes them to have.
-            policy = replace(policy, segment_size=min(policy.segment_size or HELD, HELD))
-        passing = isinstance(source, PassingObject)
+            most = LEAST_SEGMENT if passing else HELD
+            policy = replace(policy, segment_size=min(policy.segment_size or most, most))
         size = source.claimed if isinstance(source, PassingObject) else source.size
         # Of unknown size: as many segments of one size as there may be, and the end must come before.
         segment_size = choose_segment_size(limits.max_segments if size is None else size, policy, limits)

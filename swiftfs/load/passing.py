@@ -13,6 +13,10 @@ from swiftfs.load.held import HeldObject
 if TYPE_CHECKING:
     from swiftfs.load.archive import MemberReader
 
+UNSIZED = 16 * 1024 * 1024
+"""Bytes from which on a member that does not tell its size is sent in segments: what is held of it until then is
+memory beside theirs."""
+
 
 class Openable(Protocol):
     """A member that can be read; see ``archive.Member``."""

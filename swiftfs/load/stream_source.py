@@ -17,7 +17,7 @@ from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMe
 from swiftfs.load.archive_source import BATCH, BATCH_MEMBERS
 from swiftfs.load.held import HELD, HeldObject
 from swiftfs.load.member import Limits, placed, strip_count
-from swiftfs.load.passing import Growing, PassingObject
+from swiftfs.load.passing import UNSIZED, Growing, PassingObject
 from swiftfs.load.plan import refusal
 from swiftfs.load.source import Refused
 from swiftfs.load.tarfiles import TarArchive, decompressed
@@ -54,7 +54,7 @@ def _taken(growing: Growing, most: int) -> HeldObject | PassingObject | Refused 
     """What has become of a member of which ``most`` bytes may be held; None when there is more of it than that."""
     try:
         if not growing.fill(most):
-            return PassingObject(growing.name, growing.mtime, None, growing) if growing.size > HELD else None
+            return PassingObject(growing.name, growing.mtime, None, growing) if growing.size > UNSIZED else None
     except ArchiveError as error:
         growing.close()
         return Refused(growing.name, error.message)
@@ -84,7 +84,7 @@ class StreamSource:
     def wanted(self) -> int:
         """Bytes of memory that the next batch may need."""
         if self._growing is not None:
-            return max(BATCH, min(HELD, 2 * self._growing.size))
+            return max(BATCH, min(UNSIZED, 2 * self._growing.size))
         return max(BATCH, (self._waiting[1].size or 0) if self._waiting is not None else 0)
 
     def scan(self) -> Iterator[Refused]:

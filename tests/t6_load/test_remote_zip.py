@@ -23,7 +23,7 @@ from aiohttp import web
 from fakes.memory_swift import MemorySwift
 
 from swiftfs.errors import Forbidden, Incomplete, SwiftFSError
-from swiftfs.load import remote_zip, url_stream
+from swiftfs.load import large, remote_zip, url_stream
 from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
@@ -237,15 +237,6 @@ def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None
     assert "secret" not in str(error)
 
 
-def test_a_server_without_ranges_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    """A zip that only comes as a whole is not loaded; the way over the disk is named."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES), ranges=False)
-    store = MemorySwift()
-    assert "swiftfs extract" in str(outcome_error(load(server, store)))
-    assert store.puts() == []
-    assert len(server.asked) == 2
-
-
 def test_the_sha256_is_that_of_the_whole(tmp_path: Path) -> None:
     """A right checksum lets the load run, a wrong one ends it before a request is sent to the store."""
     server = Server(make_zip(tmp_path / "a.zip", FILES))
@@ -279,15 +270,26 @@ def test_damaged_and_hostile_members_fail_alone(tmp_path: Path) -> None:
     assert isinstance(outcome_error(result), Incomplete)
 
 
-def test_a_member_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named with what to do instead; the others go."""
+def test_a_member_too_large_for_memory_is_fetched_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in ranges, goes as segments, and is the same to the next load; a wrong CRC of it leaves no object."""
     monkeypatch.setitem(HeldUpload.__init__.__kwdefaults__, "held", 1_000_000)
-    server = Server(make_zip(tmp_path / "a.zip", {"big": os.urandom(1_000_001), "small": b"1"}))
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 1_000_000)
+    monkeypatch.setattr(large, "HELD", 1 << 20)
+    files = {"big": os.urandom(3_500_000), "small": b"1"}
+    body = make_zip(tmp_path / "a.zip", files)
     store = MemorySwift()
-    result = load(server, store)
+    assert outcome_error(load(Server(body, cuts=[None, None, 500_000, 1_000_000]), store)) is None
+    assert store.body("c", "big") == files["big"]
+    assert len(store.manifests["c", "big"]) == 4
+    store.log.clear()
+    again = load(Server(body), store)
+    assert (again.sent, again.skipped, store.puts()) == (0, 2, [])
+    raw = bytearray(body)
+    raw[2_000_000] ^= 1
+    store = MemorySwift()
+    result = load(Server(bytes(raw)), store)
     assert [one.name for one in result.failures] == ["big"]
-    assert "without staging" in result.failures[0].reason
-    assert set(store.bodies("c")) == {"small"}
+    assert set(store.held["c"]) == {"small"}
 
 
 @pytest.mark.parametrize("cut", [10, 22, 500, 5000])
