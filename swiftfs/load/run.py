@@ -24,7 +24,7 @@ from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
-from swiftfs.load.leftovers import remove_leftovers, verify_large
+from swiftfs.load.leftovers import remove_leftovers, remove_orphans, verify_large
 from swiftfs.load.manifest import Described, write_manifest
 from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
 from swiftfs.load.options import LoadOptions
@@ -158,7 +158,7 @@ class _Run:
         streamed = isinstance(request.source, StreamSource)
         if streamed and replace(options, max_transfer=None) != LoadOptions():
             raise UsageError(
-                "a tar at a URL shows what it holds only on the way: no filters, compare modes, deletes or manifest",
+                "a streamed archive shows what it holds on the way: no filters, compare modes, deletes or manifest",
                 hint="swiftfs extract it first",
             )
         there = await self._destination(None if streamed else {source.name for source in objects})
@@ -175,7 +175,7 @@ class _Run:
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
             tally.phase = "verifying"
-            verified = await self._verify(outcome.proofs)
+            verified = await self._verify(outcome.proofs, plan, outcome.failures)
         digest = None
         complete = outcome.fatal is None and not self._interrupt.presses and not failures
         if complete and (request.dry_run or (verified is not None and not verified.unproven)):
@@ -222,10 +222,9 @@ class _Run:
 
     async def _clean(self, there: Destination, refused: list[Refused]) -> int:
         if refused:
-            raise Incomplete(
-                f"nothing is deleted and nothing is sent: {printable(refused[0].name)} {printable(refused[0].reason)}",
-                hint="mend that or leave it out with --exclude",
-            )
+            reason = f"{printable(refused[0].name)} {printable(refused[0].reason)}"
+            hint = "mend that or leave it out with --exclude"
+            raise Incomplete(f"nothing is deleted and nothing is sent: {reason}", hint=hint)
         return await self._delete(there)
 
     async def _delete(self, there: Destination) -> int:
@@ -240,8 +239,8 @@ class _Run:
         ]
         return await write_manifest(self._client, request.container, described)
 
-    async def _verify(self, proofs: dict[str, Proof]) -> Verified:
-        """Prove every object, then remove what the proven ones have left behind."""
+    async def _verify(self, proofs: dict[str, Proof], plan: Plan[SourceObject], failures: list[Failure]) -> Verified:
+        """Prove every object, then remove what the proven ones and those that are gone have left behind."""
         request = self._request
         plain = {name: proof for name, proof in proofs.items() if proof.segments is None}
         large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
@@ -251,13 +250,16 @@ class _Run:
         for one in unproven:
             del proofs[one.name]
         await remove_leftovers(self._client, self._journal, proofs)
+        wanted = {step.source.name for step in plan.steps} | {one.name for one in failures}
+        await remove_orphans(self._client, request.container, self._journal, wanted)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
     async def _upload(self, plan: Plan[SourceObject], entries: list[ListingEntry]) -> Outcome:
         self.tally.phase = "loading"
         # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
         limits = None
-        if any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
+        streamed = isinstance(self._request.source, StreamSource)
+        if streamed or any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
             limits = await self._client.limits()
         upload = upload_for(
             self._request.source,

@@ -311,6 +311,33 @@ def test_segments_of_an_upload_that_never_ended_go_when_the_file_is_small_at_las
     assert held_segments(memory) == set()
 
 
+@pytest.mark.parametrize("there", ["nothing", "the object before", "an unreadable one"])
+def test_segments_of_a_killed_load_go_when_the_file_is_gone(tree: Path, tmp_path: Path, there: str) -> None:
+    """The next load of the same source removes them, but no segment of an object that is still in the container."""
+    memory = store(readable=there != "an unreadable one")
+    if there != "nothing":
+        run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+        kept.close()
+        (tree / "big").write_bytes(os.urandom((tree / "big").stat().st_size))
+    before = held_segments(memory) if there != "nothing" else set()
+
+    def killed(method: str, container: str, name: str) -> None:
+        if method == "MANIFEST":
+            raise Unavailable("gone")
+
+    memory.faults.append(killed)
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    memory.faults.clear()
+    left = held_segments(memory)
+    assert left > before
+    (tree / "big").unlink()
+    (tree / "small").write_bytes(b"1")
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    assert held_segments(memory) == (left if there == "an unreadable one" else before)
+
+
 def test_orphans_are_seen_without_a_journal_too(tree: Path) -> None:
     """Segments of an upload from another machine, beside an object that is complete, are found and deleted; what is
     named otherwise is left alone."""
