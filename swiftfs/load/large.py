@@ -167,6 +167,14 @@ class LargeUpload:
         Raises as ``Store.put``, and Interrupted when the run is stopped.
         """
         sending = self._planned(source)
+        try:
+            return await self._send(sending, content_type, there)
+        finally:
+            self._tally.large.pop(source.name, None)
+
+    async def _send(self, sending: Sending, content_type: str | None, there: ObjectInfo | None) -> Proof:
+        source = sending.source
+        self._tally.large[source.name] = (0, sending.size)
         await self._make_home()
         await self._in_thread(self._journal.owe, [Debt(source.name, self._home, self._policy.prefix(source.name))])
         for last in (isinstance(source, PassingObject), True):

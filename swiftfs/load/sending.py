@@ -61,3 +61,4 @@ class Sending:
             self.counted.add(number)
             self.moved += len(self.cut[number])
             tally.moved += len(self.cut[number])
+            tally.large[self.source.name] = (self.moved, self.size)

@@ -12,7 +12,8 @@ from fakes.memory_swift import MemorySwift
 
 from swiftfs.load.journal import COMMIT_EVERY, SETTLED, Debt, Journal, journal_path
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.source import DirectorySource, FileObject
 
 MD5 = "0123456789abcdef" * 2

@@ -19,7 +19,8 @@ from swiftfs.load import large
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
 from swiftfs.load.tally import Tally

@@ -26,7 +26,8 @@ from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
 from swiftfs.load.remote_zip import REQUEST, TAIL, Fetched
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.sources import SourceRequest, opened_source
 from swiftfs.load.transform import FOOD11, Rules
 

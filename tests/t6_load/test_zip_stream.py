@@ -24,7 +24,8 @@ from swiftfs.load import large, passing, stream_source
 from swiftfs.load.archive import ArchiveError, RefusedMember
 from swiftfs.load.member import Limits
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.sources import SourceRequest, opened_source
 from swiftfs.load.zipstream import DisownedMember, ZipStream, ZipStreamMember
