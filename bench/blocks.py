@@ -7,20 +7,24 @@ from collections.abc import Callable, Sequence
 from bench.clients import SIDES, Side
 from bench.machine import watched
 from bench.pairs import Pair, order
-from bench.report import Block, Run
+from bench.report import Block, Figure, Run, ratio_figure
 
 Measure = Callable[[Run], float]
 
 
 def interleave(
-    number: int, run: Callable[[Side, int], Run], *, prepare: Callable[[Side, int], None] | None = None
+    number: int,
+    run: Callable[[Side, int], Run],
+    *,
+    prepare: Callable[[Side, int], None] | None = None,
+    sides: Sequence[Side] = SIDES,
 ) -> list[Block]:
     """``number`` blocks of ``run(side, block)``; ``prepare`` comes before each run and is not measured."""
     blocks = []
     for block in range(number):
         runs = []
         with watched() as state:
-            for side in order(SIDES, block):
+            for side in order(sides, block):
                 if prepare is not None:
                     prepare(side, block)
                 runs.append(run(side, block))
@@ -56,3 +60,27 @@ def cpu(run: Run) -> float:
 def peak_rss(run: Run) -> float:
     """Bytes of memory at the most."""
     return float(run.measured.peak_rss)
+
+
+def total(run: Run) -> int:
+    """Requests of the store; logins and ``/info`` are not."""
+    return sum(number for what, number in run.requests.items() if what not in {"POST token", "GET info"})
+
+
+def ratios(blocks: Sequence[Block], wall_goal: float | None, cpu_goal: float | None) -> list[Figure]:
+    """Wall and CPU time in units of the peer's."""
+    found = (
+        ratio_figure("wall", pairs(blocks, wall), goal=wall_goal),
+        ratio_figure("CPU", pairs(blocks, cpu), goal=cpu_goal),
+    )
+    return [figure for figure in found if figure is not None]
+
+
+def seen(blocks: Sequence[Block]) -> list[str]:
+    """Absolute values of the last block: not to be compared with other runs, but good to know."""
+    return [
+        f"{run.side}: {run.measured.wall:.2f} s, {run.measured.cpu:.2f} s of CPU, "
+        f"{run.measured.peak_rss / 2**20:.0f} MiB, {total(run)} requests"
+        for side in SIDES
+        for run in runs_of(blocks, side)[-1:]
+    ]
