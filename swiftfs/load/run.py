@@ -160,7 +160,10 @@ class _Run:
         tally.files, tally.size = len(plan.steps) + len(failures), plan.size
         tally.failed = len(failures)
 
-        outcome = await self._upload(plan, there.entries)
+        entries = there.entries if streamed else []
+        there.forget()
+        del objects
+        outcome = await self._upload(plan, entries)
         failures.extend(outcome.failures)
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
@@ -232,8 +235,8 @@ class _Run:
     async def _verify(self, proofs: dict[str, Proof], plan: Plan[SourceObject], failures: list[Failure]) -> Verified:
         """Prove every object, then remove what the proven ones and those that are gone have left behind."""
         request = self._request
-        plain = {name: proof for name, proof in proofs.items() if proof.segments is None}
         large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
+        plain = {name: proof for name, proof in proofs.items() if name not in large} if large else proofs
         first = await verify(self._client, request.container, request.prefix, plain, self._pause)
         second = await verify_large(self._client, request.container, request.large, self._journal, large, self._pause)
         unproven = first.unproven + second.unproven

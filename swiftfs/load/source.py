@@ -178,10 +178,10 @@ class DirectorySource:
             return Refused(_shown(below), os_reason(error))
         if not stat.S_ISREG(status.st_mode):
             return Refused(_shown(below), f"is a {_kind(status.st_mode)}, not a regular file")
-        name = self.prefix + below
+        name = self.prefix + below if self.prefix else below
         if reason := refusal(name, status.st_size):
             return Refused(_shown(below), reason)
-        return FileObject(name, status.st_size, status.st_mtime_ns, entry.path, self.follow_links)
+        return FileObject(name, status.st_size, status.st_mtime_ns, self.root, below, self.follow_links)
 
 
 _NOT_IN_MEMORY = frozenset({errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
@@ -202,13 +202,22 @@ class _Directory:
 
 @dataclass(frozen=True, slots=True)
 class FileObject:
-    """A regular file as it was when the directory was walked."""
+    """A regular file as it was when the directory was walked: ``below``, a path, under the directory ``root``.
+
+    A dataset has very many of them: without a prefix, ``name`` and ``below`` are one string.
+    """
 
     name: str
     size: int
     mtime: int
-    path: str
+    root: str
+    below: str
     follow_links: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return os.path.join(self.root, self.below)
 
     def identity(self) -> tuple[str, int] | None:
         """Device, inode, size and times, as :class:`Seekable`."""
