@@ -21,7 +21,7 @@ from fakes.fault_proxy import (
 )
 from hypothesis import strategies as st
 
-from swiftfs.errors import AuthError, Changed, Conflict, Forbidden, Rejected, SwiftFSError
+from swiftfs.errors import AuthError, Changed, Conflict, Forbidden, Rejected, SwiftFSError, Truncated
 
 LONGEST = 6000
 """Bytes within which a body is broken: those of a chunk and a half."""
@@ -40,6 +40,7 @@ class Drawn:
     error: type[SwiftFSError] | None = None
 
 
+REFUSED = Status(401)
 PLACES = st.integers(0, LONGEST)
 MENDED = st.one_of(
     st.builds(Reset, st.none() | st.just(-1) | PLACES),
@@ -53,11 +54,11 @@ MENDED = st.one_of(
 READ_FAULTS = st.one_of(
     st.builds(Drawn, MENDED, st.integers(1, 2)),
     st.builds(Drawn, st.builds(Reset, st.none()), st.just(1)),
-    st.builds(Drawn, st.just(Status(401)), st.just(1)),
+    st.builds(Drawn, st.just(REFUSED), st.just(1)),
     st.sampled_from([Drawn(Status(status), 1, error) for status, error in FINAL.items()]),
     st.just(Drawn(redirect(302, "http://127.0.0.1:9/v1/AUTH_x/c/o"), 1, Rejected)),
     st.just(Drawn(SetHeader("ETag", "0" * 32), 1, Changed)),
-    st.just(Drawn(Status(401), 2, AuthError)),
+    st.just(Drawn(REFUSED, 2, AuthError)),
 )
 FLIPS = st.builds(Drawn, st.builds(FlipBit, PLACES), st.integers(1, 2))
 """Only where a checksum tells: a plain object that is read in one request."""
@@ -67,6 +68,6 @@ LISTING_FAULTS = st.one_of(
     st.builds(Drawn, st.builds(Truncate, PLACES, st.booleans()), st.just(1)),
     st.builds(Drawn, st.builds(Status, st.sampled_from((*TEMPORARY, 401))), st.just(1)),
     st.just(Drawn(Status(200, body=b"[{"), 1)),
-    st.just(Drawn(RepeatPage(), 1)),
+    st.just(Drawn(RepeatPage(), 1, Truncated)),
     st.sampled_from([Drawn(Status(403), 1, Forbidden), Drawn(Status(412), 1, SwiftFSError)]),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import os
 import re
@@ -21,8 +22,8 @@ import pytest
 import trio
 from fakes.cache_disk import data_bytes, stored_files
 from fakes.changing_store import ChangingStore, body
-from fakes.drawn_faults import FLIPS, LISTING_FAULTS, READ_FAULTS, STALLS, Drawn
-from fakes.fault_proxy import Fault, FaultProxy, header
+from fakes.drawn_faults import FLIPS, LISTING_FAULTS, READ_FAULTS, REFUSED, STALLS, Drawn
+from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
 from fakes.fetch_side import FetchSide
 from fakes.forked_fetch import Forks
 from hypothesis import Phase, settings
@@ -38,7 +39,7 @@ from hypothesis.stateful import (
 
 from swiftfs.cache import reader as cache_reader
 from swiftfs.config import Remote
-from swiftfs.errors import Changed, SwiftFSError, Unavailable
+from swiftfs.errors import AuthError, Changed, SwiftFSError, Unavailable
 from swiftfs.fetch.protocol import Hello, Status
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
@@ -106,7 +107,7 @@ class FetchMachine(RuleBasedStateMachine):
         self.proxy = place.proxy
         self.stack = ExitStack()
         self.handles: list[Handle] = []
-        self.listing_failed = False
+        self.logins_before: int | None = None
 
     @initialize(sizes=st.lists(st.sampled_from(SIZES), min_size=len(NAMES), max_size=len(NAMES)))
     def begin(self, sizes: list[int]) -> None:
@@ -254,7 +255,8 @@ class FetchMachine(RuleBasedStateMachine):
     @rule(fault=LISTING_FAULTS)
     def refresh_through_a_fault(self, fault: Drawn) -> None:
         begun = time.monotonic()
-        with self.proxy.broken(Fault(fault.action, "GET", "limit=", count=fault.count)):
+        which = "marker=" if fault.action == RepeatPage() else "limit="
+        with self.proxy.broken(Fault(fault.action, "GET", which, count=fault.count)):
             answer = self.side.call(self.side.client.refresh)
             played = self.proxy.played()
         assert time.monotonic() - begun < DEADLINE + LATE
@@ -262,8 +264,7 @@ class FetchMachine(RuleBasedStateMachine):
             self.check_tree()
         else:
             assert played
-            assert fault.error is not None, answer.error
-            self.listing_failed = True
+            assert fault.error is not None or self.refuses_twice(fault), answer.error
 
     def check_reads(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn | None = None) -> None:
         """I1, I6, I7: each read is the slice of the handle's version or an error that is explained; in time, and with
@@ -280,10 +281,17 @@ class FetchMachine(RuleBasedStateMachine):
                 assert injected or not self.is_current(handle), found
             elif fault is not None and fault.error is not None and played:
                 assert isinstance(found, fault.error), found
+            elif isinstance(found, AuthError):
+                assert fault is not None, found
+                assert self.refuses_twice(fault), found
             else:
                 assert handle.name in self.store.harmed, found
         if handle.name not in self.store.harmed:
             self.check_requests(handle, 0 if fault is None else fault.count)
+
+    def refuses_twice(self, fault: Drawn) -> bool:
+        """Whether a request may have been refused with the revoked token and by the fault, too: that is meant."""
+        return self.logins_before is not None and fault.action == REFUSED
 
     def check_requests(self, handle: Handle, faults: int) -> None:
         asked: dict[int, int] = {}
@@ -293,6 +301,8 @@ class FetchMachine(RuleBasedStateMachine):
                 asked[start // CHUNK] = asked.get(start // CHUNK, 0) + 1
         # Chunks that evict each other are asked for again, by whoever reads them.
         again = 1 if len(handle.content) <= CHUNK else 3
+        if self.logins_before is not None:
+            faults += 1
         assert all(number <= again + faults for number in asked.values()), asked
 
     def is_current(self, handle: Handle) -> bool:
@@ -399,21 +409,24 @@ class FetchMachine(RuleBasedStateMachine):
         self.status()
         assert self.side.client.restarts == restarts + 1
         self.base = self.descriptors()
+        self.logins_before = None
 
     @rule()
     def revoke_the_token(self) -> None:
         """The token that the fetch process uses is good for nothing from now on."""
         with self.proxy.broken() as seen:
             self.side.call(self.side.client.refresh)
-        token = next(value for one in seen if (value := header(one.headers, "X-Auth-Token")))
+        token = [value for one in seen if (value := header(one.headers, "X-Auth-Token"))][-1]
         keystone = urlsplit(self.place.cloud.auth_url)
         assert keystone.hostname is not None
         connection = http.client.HTTPConnection(keystone.hostname, keystone.port, timeout=DEADLINE)
         headers = {"X-Auth-Token": token, "X-Subject-Token": token}
-        connection.request("DELETE", f"{keystone.path.rstrip('/')}/auth/tokens", headers=headers)
-        assert connection.getresponse().status == 204
-        connection.close()
+        with contextlib.closing(connection):
+            connection.request("DELETE", f"{keystone.path.rstrip('/')}/auth/tokens", headers=headers)
+            assert connection.getresponse().status == 204
         forget_validations(self.place.cloud)
+
+        self.logins_before = self.status().logins
 
     # What holds after every step
 
@@ -434,6 +447,8 @@ class FetchMachine(RuleBasedStateMachine):
         end = time.monotonic() + DEADLINE + LATE
         while (status := self.status()).running or status.waiting:
             assert time.monotonic() < end, status
+        if self.logins_before is not None and status.logins > self.logins_before:
+            self.logins_before = None
         assert status.cache_bytes <= LIMIT
         assert data_bytes(self.top / "cache") <= LIMIT
         assert self.side.client._pending == {}
