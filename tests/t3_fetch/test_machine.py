@@ -263,7 +263,7 @@ class FetchMachine(RuleBasedStateMachine):
         if answer.error is None:
             self.check_tree()
         else:
-            assert played
+            assert played, answer.error
             assert fault.error is not None or self.refuses_twice(fault), answer.error
 
     def check_reads(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn | None = None) -> None:
