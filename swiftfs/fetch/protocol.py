@@ -111,7 +111,9 @@ class Bad(Message, frozen=True):
 
 
 class Refresh(Message, frozen=True):
-    """List the container now."""
+    """List the container now. ``number`` counts these questions, from 1."""
+
+    number: int = 0
 
 
 class Alive(Message, frozen=True):
@@ -167,13 +169,15 @@ class StartFailed(Message, frozen=True):
 
 class Refreshed(Message, frozen=True):
     """The container was listed again. ``error`` is None unless that failed; then nothing changed. What exactly changed
-    stands in the index, by its generation."""
+    stands in the index, by its generation. ``answers`` is the last :class:`Refresh` that came before the listing began:
+    a later one asks for what this listing may not have seen."""
 
     added: int
     changed: int
     removed: int
     files: int
     error: str | None = None
+    answers: int = 0
 
 
 class Status(Message, frozen=True):

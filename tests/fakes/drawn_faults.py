@@ -60,9 +60,14 @@ READ_FAULTS = st.one_of(
     st.just(Drawn(SetHeader("ETag", "0" * 32), 1, Changed)),
     st.just(Drawn(REFUSED, 2, AuthError)),
 )
-FLIPS = st.builds(Drawn, st.builds(FlipBit, PLACES), st.integers(1, 2))
-"""Only where a checksum tells: a plain object that is read in one request."""
-STALLS = st.builds(Drawn, st.builds(Stall, st.none() | PLACES), st.just(1))
+WHOLE_READ_FAULTS = st.one_of(
+    st.builds(Drawn, st.builds(FlipBit, PLACES), st.just(1)),
+    st.builds(Drawn, st.builds(FlipBit, PLACES), st.just(2)),
+    *(st.builds(Drawn, st.builds(FlipBit, st.integers(-8, 8)), st.just(1)) for _ in range(6)),
+    st.builds(Drawn, st.builds(Stall, st.none() | PLACES), st.just(1)),
+)
+"""For a plain object that is read in one request: only there a checksum tells of a bit. Stalls cost seconds, and are
+rare for that."""
 LISTING_FAULTS = st.one_of(
     st.builds(Drawn, st.builds(Reset, st.none() | PLACES), st.just(1)),
     st.builds(Drawn, st.builds(Truncate, PLACES, st.booleans()), st.just(1)),

@@ -17,8 +17,9 @@ from swiftfs.cache.writer import Stored
 from swiftfs.errors import Changed, SwiftFSError
 from swiftfs.fetch import protocol
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import DEMAND, WARM, Failed, FromFetch, Have, Hello, Ready, ToFetch, Want
+from swiftfs.fetch.protocol import DEMAND, WARM, Failed, FromFetch, Have, Hello, Ready, Refreshed, ToFetch, Want
 from swiftfs.fetch.worker import Worker
+from swiftfs.index.entry import Diff, Totals
 from swiftfs.model import ByteRange, ObjectVersion
 
 KEPT_WORKER: tuple[int, ...] = ()
@@ -221,4 +222,60 @@ def test_every_reader_is_answered_whatever_dies() -> None:
         try:
             run_trio(seed, read_all)
         except BaseException as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
+@dataclass
+class SlowIndexer:
+    """The worker's indexer: a listing sees the store as it was at some moment between its begin and its end."""
+
+    draw: random.Random
+    store: int = 0
+    shown: int = 0
+    hidden: int = 0
+
+    async def rebuild(self) -> Diff:
+        await asyncio.sleep(self.draw.choice([0, 1]))
+        seen = self.store
+        await asyncio.sleep(self.draw.choice([0, 1, 2]))
+        self.shown = seen
+        return Diff(1, 0, 0, 0, 0, 0, 0, ())
+
+    def totals(self) -> Totals:
+        return Totals(self.shown, 0, 0)
+
+
+async def refresh_after_changes(draw: random.Random) -> None:
+    """The store changes and a refresh is asked for, again and again, whatever listing is under way."""
+    indexer = SlowIndexer(draw)
+    link = ScriptedLink(draw, [])
+    expected: dict[int, int] = {}
+
+    def answered(message: FromFetch) -> None:
+        assert isinstance(message, Refreshed)
+        for number in [number for number in expected if number <= message.answers]:
+            assert message.files >= expected.pop(number), f"question {number} was answered by an earlier listing"
+
+    link.send = answered  # type: ignore[method-assign]
+    worker = Worker(HELLO, link, Store(draw), ForgetfulCache(draw), indexer, "")  # type: ignore[arg-type]
+    listing = asyncio.create_task(worker._refresh())
+    for number in range(1, 6):
+        await asyncio.sleep(draw.choice([0, 1, 2]))
+        indexer.store += 1
+        expected[number] = indexer.store
+        link.messages = [protocol.Refresh(number)]
+        await worker._messages()
+    async with asyncio.timeout(100):
+        while expected:
+            await asyncio.sleep(1)
+            assert not listing.done()
+    listing.cancel()
+
+
+def test_a_refresh_is_answered_by_a_listing_that_began_after_it() -> None:
+    """Whatever the schedule, who asks for a refresh gets a tree with all that was in the store when they asked."""
+    for seed in (*KEPT_WORKER, *SEEDS):
+        try:
+            run_asyncio(seed, refresh_after_changes)
+        except Exception as error:
             raise AssertionError(f"seed {seed}") from error
