@@ -149,6 +149,9 @@ class FetchClient:
         if pending is None:
             pending = self._pending[chunk_id] = _Pending(want)
             self._send(want)
+        elif want.inline and not pending.want.inline:
+            pending.want = want
+            self._send(want)
         pending.readers += 1
         try:
             with trio.move_on_after(self._hello.deadline):

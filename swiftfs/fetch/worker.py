@@ -255,7 +255,7 @@ class Worker:
         want, chunk = job.want, job.chunk
         version = want.version
         key = object_key(self._account, self._hello.container, version, chunk_size=self._hello.chunk_size)
-        row = self._cache.find(key, chunk)
+        row = None if job.inline else self._cache.find(key, chunk)
         if row is not None:
             return Have(want.ino, chunk, key, row.length, row.checksum)
         start = chunk * self._hello.chunk_size
@@ -278,7 +278,7 @@ class Worker:
             if job.priority != DEMAND:
                 raise Unavailable("the cache has no room for what was fetched ahead")
             return Have(want.ino, chunk, key, len(data), 0, data)
-        return Have(want.ino, chunk, key, len(data), stored.checksum)
+        return Have(want.ino, chunk, key, len(data), stored.checksum, data if job.inline else None)
 
     async def _refresh(self) -> None:
         """List the container when asked to and every ``refresh`` seconds."""
