@@ -488,7 +488,7 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
 IS_LONG = settings.get_current_profile_name() == "long"
 
 
-@pytest.mark.timeout(0 if IS_LONG else 300)
+@pytest.mark.timeout(0 if IS_LONG else 900)
 @pytest.mark.row("C1", "C2", "C3", "C5", "C8", "H1", "H5", "H16", "N5", "N6", "N9", "O1")
 def test_every_read_is_right_or_explained(place: Place) -> None:
     """Whatever the store, the wire, the disk and kill -9 do, I1 to I7 hold after every step."""
