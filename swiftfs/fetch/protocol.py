@@ -2,7 +2,8 @@
 
 Pure: bytes in, messages out. A frame is a four-byte big-endian length and a msgpack map with its message's name under
 ``type``. Bytes of objects do not travel here but through the cache; the one exception is :class:`Have` with ``data``,
-sent when the cache's disk refuses or loses them. No message holds a secret: the fetch process reads the remote's section itself.
+sent when the cache's disk refuses or loses them. No message holds a secret: the fetch process reads the remote's
+section itself.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ MENDED = st.one_of(
     st.builds(Status, st.sampled_from(TEMPORARY), st.sampled_from([None, "0", "soon"])),
     st.builds(Status, st.just(200), body=st.sampled_from([b"", b"<html>Please log in.</html>"])),
     st.sampled_from([Extra(), Extra(b"\0" * 999), Endless(), HangUp(), IgnoreRange(), Status(204)]),
-    st.sampled_from([SetHeader("ETag", None), SetHeader("Content-Range", None), SetHeader("Content-Range", "bytes 9-9/9")]),
+    st.sampled_from(
+        [SetHeader("ETag", None), SetHeader("Content-Range", None), SetHeader("Content-Range", "bytes 9-9/9")]
+    ),
 )
 """What one more request makes good."""
 READ_FAULTS = st.one_of(

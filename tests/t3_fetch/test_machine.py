@@ -26,7 +26,7 @@ from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, REFUSED, WHOLE_READ_
 from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
 from fakes.fetch_side import FetchSide
 from fakes.forked_fetch import Forks
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, reject, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -52,6 +52,9 @@ from swiftfs.swift.client import open_client
 
 pytestmark = pytest.mark.cloud
 
+IS_LONG = settings.get_current_profile_name() == "long"
+BUDGET = float("inf") if IS_LONG else 90.0
+"""Seconds after which no example is begun: a busy machine makes fewer of them."""
 CONTAINER = "fetch-machine"
 CHUNK = 4096
 LIMIT = 6 * CHUNK
@@ -86,6 +89,7 @@ class Place:
     environ: dict[str, str]
     secrets: tuple[str, ...]
     numbers: Iterator[int]
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class FetchMachine(RuleBasedStateMachine):
 
     @initialize(sizes=st.lists(st.sampled_from(SIZES), min_size=len(NAMES), max_size=len(NAMES)))
     def begin(self, sizes: list[int]) -> None:
+        if time.monotonic() > self.place.until:
+            reject()
         self.top = Path(tempfile.mkdtemp())
         self.stack.callback(shutil.rmtree, self.top)
         patch = self.stack.enter_context(pytest.MonkeyPatch.context())
@@ -482,10 +488,7 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
         token = asyncio.run(make())
         secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
         environ = {**os.environ, "RCLONE_CONFIG": str(config)}
-        yield Place(proxy, cloud, token, environ, secrets, count())
-
-
-IS_LONG = settings.get_current_profile_name() == "long"
+        yield Place(proxy, cloud, token, environ, secrets, count(), time.monotonic() + BUDGET)
 
 
 @pytest.mark.timeout(0 if IS_LONG else 900)
@@ -498,5 +501,6 @@ def test_every_read_is_right_or_explained(place: Place) -> None:
         # To make a failure smaller takes minutes, with processes and a store as real as these.
         phases=tuple(Phase) if IS_LONG else (Phase.explicit, Phase.reuse, Phase.generate),
         report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),  # what comes after the budget is rejected
     )
     run_state_machine_as_test(lambda: FetchMachine(place), settings=size)

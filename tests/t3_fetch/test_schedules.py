@@ -116,7 +116,9 @@ async def serve(draw: random.Random) -> Worker:
     messages: list[ToFetch] = []
     for _ in range(20):
         first = draw.randrange(CHUNKS)
-        messages.append(want(draw.randrange(FILES), first, draw.randint(first + 1, CHUNKS), draw.choice([DEMAND, WARM])))
+        messages.append(
+            want(draw.randrange(FILES), first, draw.randint(first + 1, CHUNKS), draw.choice([DEMAND, WARM]))
+        )
     link, store, cache = ScriptedLink(draw, messages), Store(draw), ForgetfulCache(draw)
     worker = Worker(HELLO, link, store, cache, None, "http://store")  # type: ignore[arg-type]
     housekeeping = asyncio.create_task(worker._housekeeping())
@@ -217,7 +219,7 @@ async def read_all(draw: random.Random) -> None:
 
 
 def test_every_reader_is_answered_whatever_dies() -> None:
-    """Whatever the schedule, each reader that stays gets its answer or its error, and nothing is left of those who go."""
+    """Whatever the schedule, each reader that stays gets its answer or its error, and those who go leave nothing."""
     for seed in (*KEPT_CLIENT, *SEEDS):
         try:
             run_trio(seed, read_all)
