@@ -27,7 +27,7 @@ from fakes.changing_store import ChangingStore, body
 from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, Drawn
 from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
 from fakes.programs import check, run
-from hypothesis import HealthCheck, Phase, reject, settings
+from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -49,7 +49,9 @@ pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
 IS_LONG = settings.get_current_profile_name() == "long"
 BUDGET = float("inf") if IS_LONG else 120.0
-"""Seconds after which no example is begun: a busy machine makes fewer of them."""
+"""Seconds after which no batch is begun: a busy machine makes fewer of them."""
+BATCHES, BATCH = (200 if IS_LONG else 20) // 5, 5
+"""Each batch has a seed of its own, and this many examples."""
 CONTAINER = "mount-machine"
 CHUNK = 65_536
 LIMIT = 6 * CHUNK
@@ -75,7 +77,6 @@ class Place:
     environ: dict[str, str]
     secrets: tuple[str, ...]
     numbers: Iterator[int]
-    until: float
 
 
 @dataclass(slots=True)
@@ -99,8 +100,6 @@ class MountMachine(RuleBasedStateMachine):
 
     @initialize(sizes=st.lists(st.sampled_from(SIZES), min_size=3, max_size=3))
     def begin(self, sizes: list[int]) -> None:
-        if time.monotonic() > self.place.until:
-            reject()
         self.top = Path(tempfile.mkdtemp()).resolve()
         self.stack.callback(shutil.rmtree, self.top)
         self.threads = self.stack.enter_context(ThreadPoolExecutor())
@@ -400,7 +399,7 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
         token = asyncio.run(make())
         secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
         environ = {**os.environ, "RCLONE_CONFIG": str(config), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-        yield Place(proxy, cloud, token, environ, secrets, count(), time.monotonic() + BUDGET)
+        yield Place(proxy, cloud, token, environ, secrets, count())
 
 
 @pytest.mark.timeout(0 if IS_LONG else 900)
@@ -409,10 +408,12 @@ def test_every_read_of_the_mount_is_right_or_explained(place: Place) -> None:
     """Whatever the store, the wire, the disk and kill -9 do, a mount's reads are right or explained, always."""
     size = settings(
         settings.get_profile("long" if IS_LONG else "ci"),
-        max_examples=200 if IS_LONG else 20,
+        max_examples=BATCH,
         # To make a failure smaller takes minutes, with processes and a store as real as these.
         phases=tuple(Phase) if IS_LONG else (Phase.explicit, Phase.reuse, Phase.generate),
         report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),  # what comes after the budget is rejected
     )
-    run_state_machine_as_test(lambda: MountMachine(place), settings=size)
+    until = time.monotonic() + BUDGET
+    for batch in range(BATCHES):
+        if time.monotonic() < until:
+            run_state_machine_as_test(seed(batch)(lambda: MountMachine(place)), settings=size)
