@@ -413,6 +413,7 @@ class FetchMachine(RuleBasedStateMachine):
                     assert not self.is_current(handle), found
         self.status()
         assert self.side.client.restarts == restarts + 1
+        self.keep_house()  # as once a second; the new process may have made a removed cache anew
         self.base = self.descriptors()
         self.logins_before = None
 

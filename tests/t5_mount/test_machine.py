@@ -221,7 +221,10 @@ class MountMachine(RuleBasedStateMachine):
             if error.errno not in {errno.ENOENT, errno.ESTALE}:
                 raise
             return None
-        size = os.fstat(descriptor).st_size
+        size = self.size_of(descriptor)
+        if size is None:
+            os.close(descriptor)
+            return None
         versions = [
             content for (known, _), content in self.store.ever.items() if known == name and len(content) == size
         ]
@@ -269,6 +272,15 @@ class MountMachine(RuleBasedStateMachine):
             else:
                 assert handle.name in self.store.harmed, errno.errorcode[found]
 
+    def size_of(self, descriptor: int) -> int | None:
+        """None when what is open has left the tree."""
+        try:
+            return os.fstat(descriptor).st_size
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return None
+
     def outcome(self, descriptor: int, offset: int, size: int) -> bytes | int:
         try:
             return os.pread(descriptor, size, offset)
@@ -280,7 +292,7 @@ class MountMachine(RuleBasedStateMachine):
     def read_through_a_map(self, data: st.DataObject) -> None:
         """Pages of a mapping whose bytes are there are those of the handle's version."""
         handle = data.draw(st.sampled_from(self.handles))
-        size = os.fstat(handle.descriptor).st_size
+        size = self.size_of(handle.descriptor)
         # A page that cannot be read is a SIGBUS, so only what a read has just given is looked at.
         if size and isinstance(whole := self.outcome(handle.descriptor, 0, size), bytes):
             with mmap.mmap(handle.descriptor, size, prot=mmap.PROT_READ) as mapped:
