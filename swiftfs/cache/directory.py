@@ -77,6 +77,14 @@ class CacheDirectory:
         """Closes the directories."""
         self._opened.close()
 
+    def replaced(self) -> bool:
+        """Whether another directory has been made in this one's place; False while nothing is there."""
+        try:
+            there = os.stat(self.path / f"v{FORMAT}", follow_symlinks=False)
+        except OSError:
+            return False
+        return not os.path.samestat(os.fstat(self._root), there)
+
     def make_table_file(self) -> None:
         """Makes the table's file where absent, so that it is never readable by others nor a link. Raises OSError."""
         os.close(os.open("chunks.db", os.O_RDWR | os.O_CREAT | _FILE, FILE_MODE, dir_fd=self._root))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from swiftfs.cache.directory import CacheDirectory, read_all
 from swiftfs.cache.names import DEFAULT_CHUNK_SIZE, Place, checksum, chunks_per_extent, place
 from swiftfs.cache.table import FIND, WAIT
+from swiftfs.errors import SwiftFSError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,8 +130,11 @@ class Reader:
     def release_evicted(self) -> int:
         """Closes the files that were evicted while open, so that the disk gets their bytes back; returns how many.
 
-        To be called about once a second. It also notices when the table was made anew.
+        To be called about once a second. It also notices when the table or the whole directory was made anew: a
+        removed cache stays lost to its writer, but the next writer makes another one under the same name.
         """
+        if self._directory.replaced():
+            self._reopen()
         evicted = [at for at, file in self._files.items() if not os.fstat(file.descriptor).st_nlink]
         for at in evicted:
             self._close_file(at)
@@ -142,6 +146,19 @@ class Reader:
             if not same:
                 self._close_table()
         return len(evicted)
+
+    def _reopen(self) -> None:
+        """Goes over to the directory that is there now; stays where it is when that one is not safe to use."""
+        try:
+            directory = CacheDirectory(self._directory.path)
+        except SwiftFSError as error:
+            log.info("the new cache directory is not used: %s", error)
+            return
+        self._close_files(keep=0)
+        self._close_table()
+        self._table_retry = 0.0
+        self._directory.close()
+        self._directory = directory
 
     def _read_once(self, key: str, chunk: int, where: Place) -> bytes | None:
         """The whole chunk through a file that is opened for it alone."""

@@ -63,6 +63,16 @@ def spawn(sock: socket.socket) -> subprocess.Popen[bytes]:
 
 
 @dataclass(slots=True, eq=False)
+class _Question:
+    """One question about status or refresh; ``number`` tells refreshes apart and is 0 for others."""
+
+    kind: type[Message]
+    number: int
+    event: trio.Event = field(default_factory=trio.Event)
+    answer: Message | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Pending:
     """One chunk that readers wait for."""
 
@@ -89,7 +99,8 @@ class FetchClient:
         self._on_refreshed = on_refreshed
         self._start = start
         self._pending: dict[tuple[int, int], _Pending] = {}
-        self._answers: dict[type[Message], list[tuple[trio.Event, list[Message]]]] = {}
+        self._questions: list[_Question] = []
+        self._refreshes = 0
         self._socket: socket.socket | None = None
         self._unsent = bytearray()
         self._has_unsent = trio.Event()
@@ -138,6 +149,9 @@ class FetchClient:
         if pending is None:
             pending = self._pending[chunk_id] = _Pending(want)
             self._send(want)
+        elif want.inline and not pending.want.inline:
+            pending.want = want
+            self._send(want)
         pending.readers += 1
         try:
             with trio.move_on_after(self._hello.deadline):
@@ -158,8 +172,12 @@ class FetchClient:
             self._send(message)
 
     async def refresh(self) -> Refreshed:
-        """Have the container listed now. Raises Unavailable when there is no answer in time."""
-        answer = await self._ask_for(protocol.Refresh(), Refreshed)
+        """Have the container listed now; the answer is of a listing that began after the call.
+
+        Raises Unavailable when there is no answer in time.
+        """
+        self._refreshes += 1
+        answer = await self._ask_for(protocol.Refresh(self._refreshes), Refreshed, self._refreshes)
         assert isinstance(answer, Refreshed)
         return answer
 
@@ -169,15 +187,21 @@ class FetchClient:
         assert isinstance(answer, Status)
         return answer
 
-    async def _ask_for(self, message: Message, kind: type[Message]) -> Message:
-        event, box = trio.Event(), list[Message]()
-        self._answers.setdefault(kind, []).append((event, box))
+    async def _ask_for(self, message: Message, kind: type[Message], number: int = 0) -> Message:
+        if self._socket is None:
+            raise Unavailable("the fetch process has ended and is being started again")
+        question = _Question(kind, number)
+        self._questions.append(question)
         self._send(message)
-        with trio.move_on_after(self._hello.deadline):
-            await event.wait()
-        if not box:
+        try:
+            with trio.move_on_after(self._hello.deadline):
+                await question.event.wait()
+        finally:
+            if question in self._questions:
+                self._questions.remove(question)
+        if question.answer is None:
             raise Unavailable("the fetch process does not answer")
-        return box[0]
+        return question.answer
 
     async def _serve(self, ready: Callable[[Ready], None]) -> None:
         """One life of a fetch process, from its start until its socket closes."""
@@ -238,11 +262,19 @@ class FetchClient:
         elif isinstance(message, AskAlive):
             self._send(Alive())
         else:
+            last = 0
             if isinstance(message, Refreshed):
                 self._on_refreshed(message)
-            for event, box in self._answers.pop(type(message), []):
-                box.append(message)
-                event.set()
+                last = message.answers
+            self._answer(message, last)
+
+    def _answer(self, message: Message, last: int) -> None:
+        """Answer the questions that ``message`` is about; of those about a refresh, up to the one numbered ``last``."""
+        answered = [one for one in self._questions if isinstance(message, one.kind) and one.number <= last]
+        self._questions = [one for one in self._questions if one not in answered]
+        for question in answered:
+            question.answer = message
+            question.event.set()
 
     def _settle(self, ino: int, chunk: int, result: Have | SwiftFSError) -> None:
         pending = self._pending.pop((ino, chunk), None)
@@ -257,10 +289,9 @@ class FetchClient:
 
     def _fail_answers(self) -> None:
         """Release those who wait for a status or a refresh of a process that has ended."""
-        for waiting in self._answers.values():
-            for event, _ in waiting:
-                event.set()
-        self._answers.clear()
+        for question in self._questions:
+            question.event.set()
+        self._questions.clear()
 
     def _send(self, message: Message) -> None:
         """Send now what the socket takes, the rest from :meth:`_send_unsent`. Never waits."""

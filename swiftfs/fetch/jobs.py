@@ -28,6 +28,7 @@ class Job:
     want: Want
     chunk: int
     priority: int
+    inline: bool = False
 
     @property
     def id(self) -> ChunkId:
@@ -65,16 +66,20 @@ class Jobs:
             chunk_id = (want.ino, chunk)
             running = self._running.get(chunk_id)
             if running is not None:
+                running.inline |= want.inline
                 if want.priority == DEMAND and running.priority != DEMAND:
                     running.priority = DEMAND
                     self._running_background -= 1
                 continue
             waiting = self._waiting.get(chunk_id)
-            if waiting is not None and waiting.priority <= want.priority:
-                continue
+            inline = want.inline
+            if waiting is not None:
+                inline = waiting.inline = waiting.inline or inline
+                if waiting.priority <= want.priority:
+                    continue
             if waiting is None and want.priority != DEMAND and len(self._waiting) >= MOST_WAITING:
                 continue
-            self._waiting[chunk_id] = Job(want, chunk, want.priority)
+            self._waiting[chunk_id] = Job(want, chunk, want.priority, inline)
             self._sequence += 1
             heapq.heappush(self._heap, (want.priority, self._sequence, chunk_id))
 

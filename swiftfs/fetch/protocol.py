@@ -2,7 +2,8 @@
 
 Pure: bytes in, messages out. A frame is a four-byte big-endian length and a msgpack map with its message's name under
 ``type``. Bytes of objects do not travel here but through the cache; the one exception is :class:`Have` with ``data``,
-sent when the cache's disk refuses them. No message holds a secret: the fetch process reads the remote's section itself.
+sent when the cache's disk refuses or loses them. No message holds a secret: the fetch process reads the remote's
+section itself.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class Ready(Message, frozen=True):
 
 
 class Want(Message, frozen=True):
-    """Fetch chunks ``[first, stop)`` of one version of an object, unless the cache holds them."""
+    """Fetch chunks ``[first, stop)`` of one version of an object, unless the cache holds them.
+
+    With ``inline`` the bytes come in the answer, from the store: the cache has lost them again and again.
+    """
 
     ino: int
     name: str
@@ -78,6 +82,7 @@ class Want(Message, frozen=True):
     first: int
     stop: int
     priority: int
+    inline: bool = False
 
     @property
     def version(self) -> ObjectVersion:
@@ -111,7 +116,9 @@ class Bad(Message, frozen=True):
 
 
 class Refresh(Message, frozen=True):
-    """List the container now."""
+    """List the container now. ``number`` counts these questions, from 1."""
+
+    number: int = 0
 
 
 class Alive(Message, frozen=True):
@@ -127,7 +134,7 @@ class AskAlive(Message, frozen=True):
 
 
 class Have(Message, frozen=True):
-    """A chunk is in the cache, or in ``data`` when the cache could not take it.
+    """A chunk is in the cache, or in ``data`` when the cache could not take it or the reader asked for it so.
 
     ``key`` is the cache's name of the object and ``checksum`` its own checksum of the chunk and its place.
     """
@@ -167,13 +174,15 @@ class StartFailed(Message, frozen=True):
 
 class Refreshed(Message, frozen=True):
     """The container was listed again. ``error`` is None unless that failed; then nothing changed. What exactly changed
-    stands in the index, by its generation."""
+    stands in the index, by its generation. ``answers`` is the last :class:`Refresh` that came before the listing began:
+    a later one asks for what this listing may not have seen."""
 
     added: int
     changed: int
     removed: int
     files: int
     error: str | None = None
+    answers: int = 0
 
 
 class Status(Message, frozen=True):

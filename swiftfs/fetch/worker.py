@@ -170,6 +170,7 @@ class Worker:
         self._jobs = Jobs(hello.streams)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresh_asked = asyncio.Event()
+        self._last_question = 0
         self._watchdog = Watchdog()
         self._fetched = 0
         self._failed = 0
@@ -216,6 +217,7 @@ class Worker:
                 case protocol.Bad():
                     self._cache.drop(message.key, message.chunk)
                 case protocol.Refresh():
+                    self._last_question = message.number
                     self._refresh_asked.set()
                 case protocol.AskStatus():
                     self._link.send(self._status())
@@ -253,7 +255,7 @@ class Worker:
         want, chunk = job.want, job.chunk
         version = want.version
         key = object_key(self._account, self._hello.container, version, chunk_size=self._hello.chunk_size)
-        row = self._cache.find(key, chunk)
+        row = None if job.inline else self._cache.find(key, chunk)
         if row is not None:
             return Have(want.ino, chunk, key, row.length, row.checksum)
         start = chunk * self._hello.chunk_size
@@ -276,7 +278,7 @@ class Worker:
             if job.priority != DEMAND:
                 raise Unavailable("the cache has no room for what was fetched ahead")
             return Have(want.ino, chunk, key, len(data), 0, data)
-        return Have(want.ino, chunk, key, len(data), stored.checksum)
+        return Have(want.ino, chunk, key, len(data), stored.checksum, data if job.inline else None)
 
     async def _refresh(self) -> None:
         """List the container when asked to and every ``refresh`` seconds."""
@@ -285,14 +287,16 @@ class Worker:
                 async with asyncio.timeout(self._hello.refresh):
                     await self._refresh_asked.wait()
             self._refresh_asked.clear()
+            # Whoever asks while this listing runs gets the next one's answer: this one may be past what they mean.
+            answers = self._last_question
             try:
                 diff = await self._indexer.rebuild()
             except SwiftFSError as error:
                 log.warning("the container could not be listed: %s", error)
-                self._link.send(Refreshed(0, 0, 0, 0, str(error)))
+                self._link.send(Refreshed(0, 0, 0, 0, str(error), answers))
             else:
                 files = self._indexer.totals().files
-                self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files))
+                self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files, answers=answers))
 
     async def _housekeeping(self) -> None:
         while True:

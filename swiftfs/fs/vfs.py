@@ -42,8 +42,12 @@ TOUCH_BATCH = 256
 """Cache keys in one message about recency: one message per file would cost more than the read."""
 WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
-READ_ATTEMPTS = 3
+READ_ATTEMPTS = 5
 """Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
+CACHE_ATTEMPTS = 2
+"""Those of them that go through the cache. The bytes of the others come in the answer: where many read more than the
+cache holds, a chunk may go before its reader has had a turn. One such answer may have been on its way in the old form,
+hence more than one."""
 SECOND_READ = 0.5
 """Seconds after a deadline in which the same chunk is not waited for again: the kernel, when its readahead fails, reads
 a second time at once, and the program would wait for two deadlines."""
@@ -86,9 +90,11 @@ class File:
     kind: int
     chunks: int
 
-    def want(self, first: int, stop: int, priority: int) -> Want:
+    def want(self, first: int, stop: int, priority: int, *, inline: bool = False) -> Want:
         """The message that asks for chunks ``[first, stop)``."""
-        return Want(self.ino, self.name, self.size, self.etag, self.last_modified, self.kind, first, stop, priority)
+        return Want(
+            self.ino, self.name, self.size, self.etag, self.last_modified, self.kind, first, stop, priority, inline
+        )
 
 
 class Vfs:
@@ -279,7 +285,8 @@ class Vfs:
                 self.bad(file.key, chunk)
             began = time.monotonic()
             try:
-                have = await self._fetcher.chunk(file.want(chunk, chunk + 1, DEMAND))
+                want = file.want(chunk, chunk + 1, DEMAND, inline=attempt >= CACHE_ATTEMPTS)
+                have = await self._fetcher.chunk(want)
             except NotFound:
                 self.changed = True
                 raise Changed(

@@ -141,6 +141,8 @@ def probe(path: Path) -> int | None:
         try:
             os.statvfs(path)
             answers.append(0)
+        except ConnectionAbortedError:
+            answers.append(errno.ENOTCONN)  # it died while it was asked; whoever asks next gets ENOTCONN
         except OSError as error:
             answers.append(error.errno or errno.EIO)
 

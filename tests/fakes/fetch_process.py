@@ -48,7 +48,7 @@ def answer(sock: socket.socket, message: protocol.ToFetch, mode: str, marker: st
         elif mode != "silent":
             send(Have(message.ino, message.first, "key", os.getpid(), 0))
     elif isinstance(message, Refresh) and mode != "silent":
-        send(Refreshed(1, 2, 3, 4))
+        send(Refreshed(1, 2, 3, 4, answers=message.number))
     elif isinstance(message, AskStatus) and mode != "silent":
         send(Status(*range(11)))
 

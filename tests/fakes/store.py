@@ -65,7 +65,7 @@ class MemoryFetcher:
             raise errors.pop(0)
         key = object_key(self.account, self.container, want.version, chunk_size=self.chunk_size)
         row = self.cache.find(key, chunk)
-        if row is not None:
+        if row is not None and not want.inline:
             return Have(want.ino, chunk, key, row.length, row.checksum)
         whole = self.objects.get(want.name)
         if whole is None:
@@ -76,7 +76,7 @@ class MemoryFetcher:
         start = chunk * self.chunk_size
         data = whole[start : start + self.chunk_size]
         stored = self.cache.store(key, want.size, chunk, data)
-        if stored is None:
+        if stored is None or want.inline:
             return Have(want.ino, chunk, key, len(data), 0, data)
         have = Have(want.ino, chunk, key, stored.length, stored.checksum)
         self.on_have(have)

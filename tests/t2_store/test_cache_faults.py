@@ -418,6 +418,23 @@ def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.row("C5")
+def test_a_reader_goes_over_to_the_cache_that_the_next_writer_makes(
+    open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path
+) -> None:
+    """After the directory was removed, a reader has the chunks of the writer that made it anew, without a restart."""
+    fill(open_writer(), range(1))
+    assert reader.read(key(0), SMALL, 0, 0, SMALL) == body(0)
+    shutil.rmtree(tmp_path / "cache")
+    reader.release_evicted()
+    again = open_writer()
+    fill(again, range(3))
+    again.flush()
+    reader.release_evicted()
+
+    assert [reader.read(key(number), SMALL, 0, 0, SMALL) for number in range(3)] == [body(n) for n in range(3)]
+
+
 @pytest.mark.parametrize("place", ["v1/files/00", "v1/files", "v1/owners", "v1"])
 @pytest.mark.row("C5")
 def test_a_link_inside_the_cache_is_not_followed(

@@ -155,7 +155,7 @@ async def test_a_process_that_ends_or_babbles_before_it_is_ready_is_an_error(mod
 async def test_questions_are_answered() -> None:
     """A refresh and a status come back to whoever asked."""
     async with running("ok") as asked:
-        assert await asked.client.refresh() == Refreshed(1, 2, 3, 4)
+        assert await asked.client.refresh() == Refreshed(1, 2, 3, 4, answers=1)
         assert (await asked.client.status()).requests == 0
 
 
@@ -168,3 +168,14 @@ async def test_messages_that_nobody_waits_for_never_block() -> None:
 
         assert len(asked.client._unsent) < 8 * 1024 * 1024
         assert (await asked.client.chunk(want(1))).ino == 1
+
+
+@pytest.mark.trio
+async def test_a_question_between_two_processes_is_an_error_at_once() -> None:
+    """While another process is about to be started nobody waits for an answer that cannot come."""
+    client = FetchClient(HELLO, on_have=lambda have: None, on_refreshed=lambda refreshed: None)
+    with trio.fail_after(1):
+        with pytest.raises(Unavailable):
+            await client.status()
+        with pytest.raises(Unavailable):
+            await client.refresh()

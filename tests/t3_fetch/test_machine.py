@@ -1,0 +1,508 @@
+"""A fetch process, its index and its cache against a real store that changes, behind a proxy that breaks things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import re
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+from fakes.cache_disk import data_bytes, stored_files
+from fakes.changing_store import ChangingStore, body
+from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, REFUSED, WHOLE_READ_FAULTS, Drawn
+from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
+from fakes.fetch_side import FetchSide
+from fakes.forked_fetch import Forks
+from hypothesis import Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from swiftfs.cache import reader as cache_reader
+from swiftfs.config import Remote
+from swiftfs.errors import AuthError, Changed, SwiftFSError, Unavailable
+from swiftfs.fetch.protocol import Hello, Status
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.prefetch import Mode
+from swiftfs.index.reader import FIRST_COOKIE
+from swiftfs.localcloud import Cloud
+from swiftfs.localcloud.tokens import forget_validations
+from swiftfs.model import Kind, ObjectVersion
+from swiftfs.swift.auth import authenticator
+from swiftfs.swift.client import open_client
+
+pytestmark = pytest.mark.cloud
+
+IS_LONG = settings.get_current_profile_name() == "long"
+BUDGET = float("inf") if IS_LONG else 90.0
+"""Seconds after which no batch is begun: a busy machine makes fewer of them."""
+BATCHES, BATCH = (500 if IS_LONG else 50) // 10, 10
+"""Each batch has a seed of its own, and this many examples."""
+CONTAINER = "fetch-machine"
+CHUNK = 4096
+LIMIT = 6 * CHUNK
+"""Less than two of the largest objects: eviction is the rule here."""
+SIZES = (0, 1, 700, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 9)
+NAMES = ("a", "b", "d/a", "d/b", "d", "d/", "../a", "d//a")
+"""Names that meet, as file and as directory of one path, and some that no tree can show."""
+LARGE_NAMES = ("a", "d/a", "big")
+STREAMS = 6
+DEADLINE = 12.0
+"""Seconds for a chunk; a stall is given up after a quarter of them."""
+LATE = 2.0
+"""Seconds by which a deadline may be missed on a busy machine."""
+SPARE_DESCRIPTORS = 16
+"""Beyond those at the start and one for each stream: kept connections, and files of tables that come and go."""
+EXPECTED_LINES = re.compile(
+    r"\S+ \S+ WARNING swiftfs\.(cache\.\S+: the cache .* (cannot be written|was damaged)"
+    r"|fetch\.indexer: \d+ objects cannot be shown as files"
+    r"|fetch\.worker: the container could not be listed)"
+)
+SPANS = st.lists(st.tuples(st.integers(0, max(SIZES)), st.integers(1, 3 * CHUNK)), min_size=1, max_size=4)
+"""Offset and size of each read that is made at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run of the machine happens; one for all its examples."""
+
+    proxy: FaultProxy
+    cloud: Cloud
+    token: str
+    environ: dict[str, str]
+    secrets: tuple[str, ...]
+    numbers: Iterator[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """An open file: its inode, which object's version that is, and the bytes."""
+
+    ino: int
+    name: str
+    version: ObjectVersion
+    content: bytes
+
+
+class FetchMachine(RuleBasedStateMachine):
+    """One mount's two halves over a part of a real container; the model is every version that there ever was."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.proxy = place.proxy
+        self.stack = ExitStack()
+        self.handles: list[Handle] = []
+        self.logins_before: int | None = None
+
+    @initialize(sizes=st.lists(st.sampled_from(SIZES), min_size=len(NAMES), max_size=len(NAMES)))
+    def begin(self, sizes: list[int]) -> None:
+        self.top = Path(tempfile.mkdtemp())
+        self.stack.callback(shutil.rmtree, self.top)
+        patch = self.stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(cache_reader, "WHOLE_BYTES", CHUNK)
+        prefix = f"{os.getpid()}-{next(self.place.numbers)}"
+        self.store = ChangingStore(self.place.cloud.storage_url, self.place.token, CONTAINER, prefix + "/")
+        self.stack.callback(self.store.close)
+        for name, size in zip(NAMES[:3], sizes, strict=False):
+            self.store.put(name, body(size, 0))
+        self.log = self.top / "log"
+        self.forks = Forks(self.place.environ, self.log)
+        hello = Hello(
+            remote="local",
+            container=CONTAINER,
+            prefix=prefix,
+            index_dir=str(self.top / "index"),
+            cache_dir=str(self.top / "cache"),
+            cache_size=LIMIT,
+            cache_min_free=0,
+            chunk_size=CHUNK,
+            streams=STREAMS,
+            deadline=DEADLINE,
+            refresh=None,
+            parent=os.getpid(),
+        )
+        self.side = self.stack.enter_context(FetchSide(hello, self.forks, Mode.OFF))
+        self.base = self.descriptors()
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.forks.started[-1]}/fd"))
+
+    # The store
+
+    @rule(name=st.sampled_from(NAMES), size=st.sampled_from(SIZES), seed=st.integers(0, 2))
+    def put(self, name: str, size: int, seed: int) -> None:
+        self.store.put(name, body(size, seed))
+
+    @precondition(lambda self: self.store.now)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        self.store.delete(data.draw(st.sampled_from(sorted(self.store.now))))
+
+    @rule(
+        name=st.sampled_from(LARGE_NAMES),
+        sizes=st.lists(st.sampled_from(SIZES[1:5]), min_size=1, max_size=3),
+        seed=st.integers(0, 2),
+        dynamic=st.booleans(),
+    )
+    def put_large(self, name: str, sizes: list[int], seed: int, dynamic: bool) -> None:
+        self.store.put_large(name, [body(size, seed) for size in sizes], dynamic=dynamic)
+
+    @precondition(lambda self: any(version.segments for version in self.store.now.values()))
+    @rule(data=st.data(), number=st.integers(0, 2), replaced=st.booleans())
+    def lose_segment(self, data: st.DataObject, number: int, replaced: bool) -> None:
+        large = sorted(name for name, version in self.store.now.items() if version.segments)
+        self.store.lose_segment(data.draw(st.sampled_from(large)), number, b"other" if replaced else None)
+
+    # The mount
+
+    @rule()
+    def refresh(self) -> None:
+        """I2: after a refresh the tree is what the store holds."""
+        begun = time.monotonic()
+        answer = self.side.call(self.side.client.refresh)
+        assert time.monotonic() - begun < DEADLINE + LATE
+        assert answer.error is None
+        self.check_tree()
+
+    def check_tree(self) -> None:
+        if self.store.harmed:
+            return  # what a DLO is without a segment is the store's business
+        found = {path: (ino, size) for path, ino, size in self.side.call(self.walk)}
+        shown = self.store.shown()
+        assert {path: size for path, (_, size) in found.items()} == {
+            path: len(version.content) for path, version in shown.items()
+        }
+        for path, (ino, _) in found.items():
+            assert self.side.call(self.version, ino).etag == shown[path].etag
+
+    async def walk(self, ino: int = ROOT, above: str = "") -> list[tuple[str, int, int]]:
+        found = []
+        cookie = FIRST_COOKIE
+        while page := self.side.vfs.children(ino, cookie, 2):
+            for entry in page:
+                path = above + entry.name.decode()
+                found += await self.walk(entry.ino, path + "/") if entry.is_dir else [(path, entry.ino, entry.size)]
+            cookie = page[-1].ino
+        return found
+
+    async def version(self, ino: int) -> ObjectVersion:
+        version = self.side.vfs._index.version(ino)
+        assert version is not None
+        return version
+
+    def opened(self, data: st.DataObject) -> Handle | None:
+        """One more open file, or one that was opened before."""
+        files = self.side.call(self.walk)
+        if self.handles and (not files or data.draw(st.booleans(), label="an old handle")):
+            return data.draw(st.sampled_from(self.handles))
+        if not files:
+            return None
+        path, ino, _ = data.draw(st.sampled_from(files))
+        version = self.side.call(self.version, ino)
+        content = self.store.ever.get((path, version.etag))
+        if content is None:
+            assert path in self.store.harmed or version.kind is Kind.DLO, f"{path} was never {version.etag}"
+            return None
+        handle = Handle(ino, path, version, content)
+        self.handles = [*self.handles[-9:], handle]
+        return handle
+
+    @rule(data=st.data(), spans=SPANS)
+    def read(self, data: st.DataObject, spans: list[tuple[int, int]]) -> None:
+        handle = self.opened(data)
+        if handle is not None:
+            with self.proxy.broken():
+                self.check_reads(handle, spans)
+
+    @rule(data=st.data(), spans=SPANS, faults=READ_FAULTS)
+    def read_through_a_fault(self, data: st.DataObject, spans: list[tuple[int, int]], faults: Drawn) -> None:
+        self.read_broken(data, spans, faults)
+
+    @rule(data=st.data(), fault=WHOLE_READ_FAULTS)
+    def read_whole_through_a_fault(self, data: st.DataObject, fault: Drawn) -> None:
+        handle = self.opened(data)
+        if handle is not None and handle.version.kind is Kind.PLAIN and len(handle.content) <= CHUNK:
+            self.break_and_read(handle, [(0, CHUNK)], fault)
+
+    def read_broken(self, data: st.DataObject, spans: list[tuple[int, int]], fault: Drawn) -> None:
+        handle = self.opened(data)
+        if handle is not None:
+            self.break_and_read(handle, spans, fault)
+
+    def break_and_read(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn) -> None:
+        path = re.escape(f"/{CONTAINER}/{self.store.prefix}{handle.name}") + "$"
+        with self.proxy.broken(Fault(fault.action, "GET", path, count=fault.count)):
+            self.check_reads(handle, spans, fault)
+
+    @rule(fault=LISTING_FAULTS)
+    def refresh_through_a_fault(self, fault: Drawn) -> None:
+        begun = time.monotonic()
+        which = "marker=" if fault.action == RepeatPage() else "limit="
+        with self.proxy.broken(Fault(fault.action, "GET", which, count=fault.count)):
+            answer = self.side.call(self.side.client.refresh)
+            played = self.proxy.played()
+        assert time.monotonic() - begun < DEADLINE + LATE
+        if answer.error is None:
+            self.check_tree()
+        else:
+            assert played, answer.error
+            assert fault.error is not None or self.refuses_twice(fault), answer.error
+
+    def check_reads(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn | None = None) -> None:
+        """I1, I6, I7: each read is the slice of the handle's version or an error that is explained; in time, and with
+        no more requests than retries explain."""
+        retries = self.status().retries
+        begun = time.monotonic()
+        results = self.side.call(self.read_at_once, handle.ino, spans)
+        assert time.monotonic() - begun < DEADLINE + LATE
+        played = self.proxy.played()
+        for (offset, size), found in zip(spans, results, strict=True):
+            if isinstance(found, bytes):
+                assert found == handle.content[offset : offset + size]
+            elif isinstance(found, Changed):
+                injected = fault is not None and played and fault.error is Changed
+                assert injected or not self.is_current(handle), found
+            elif fault is not None and fault.error is not None and played:
+                assert isinstance(found, fault.error), found
+            elif isinstance(found, AuthError):
+                assert fault is not None, found
+                assert self.refuses_twice(fault), found
+            else:
+                assert handle.name in self.store.harmed, found
+        if handle.name not in self.store.harmed:
+            self.check_requests(handle, self.status().retries - retries)
+
+    def refuses_twice(self, fault: Drawn) -> bool:
+        """Whether a request may have been refused with the revoked token and by the fault, too: that is meant."""
+        return self.logins_before is not None and fault.action == REFUSED
+
+    def check_requests(self, handle: Handle, retries: int) -> None:
+        """I6; a busy machine may make the client retry by itself, so its own count is what explains."""
+        asked: dict[int, int] = {}
+        for seen in self.proxy.seen:
+            if seen.method == "GET" and seen.target.endswith(f"/{self.store.prefix}{handle.name}"):
+                start = int(re.sub(r"bytes=(\d+)-.*", r"\1", header(seen.headers, "Range") or "bytes=0-"))
+                asked[start // CHUNK] = asked.get(start // CHUNK, 0) + 1
+        # Chunks that evict each other are asked for again, by whoever reads them.
+        again = 1 if len(handle.content) <= CHUNK else 3
+        assert all(number <= again + retries for number in asked.values()), asked
+
+    def is_current(self, handle: Handle) -> bool:
+        """Whether the store still has what the handle is open for, and the index says so."""
+        now = self.store.now.get(handle.name)
+        if now is None or now.etag != handle.version.etag or handle.name in self.store.harmed:
+            return False
+        return handle.version.kind is not Kind.DLO and any(ino == handle.ino for _, ino, _ in self.side.call(self.walk))
+
+    async def read_at_once(self, ino: int, spans: list[tuple[int, int]]) -> list[bytes | SwiftFSError]:
+        results: list[bytes | SwiftFSError] = [b""] * len(spans)
+
+        async def read(number: int, offset: int, size: int) -> None:
+            try:
+                results[number] = await self.side.vfs.read(ino, offset, size)
+            except SwiftFSError as error:
+                results[number] = error
+
+        async with trio.open_nursery() as nursery:
+            for number, span in enumerate(spans):
+                nursery.start_soon(read, number, *span)
+        return results
+
+    # The disk
+
+    @precondition(lambda self: stored_files(self.top / "cache"))
+    @rule(data=st.data(), harm=st.sampled_from(["flip", "flip", "cut", "delete", "delete all", "remove the directory"]))
+    def damage(self, data: st.DataObject, harm: str) -> None:
+        """Harm to files behind the cache's back, and a read of what was harmed."""
+        self.side.call(self.close_files)
+        files = sorted(stored_files(self.top / "cache"))
+        one = data.draw(st.sampled_from(files))
+        match harm:
+            case "flip":
+                with one.open("r+b") as file:
+                    file.seek(os.lseek(file.fileno(), 0, os.SEEK_DATA))
+                    byte = file.read(1)
+                    file.seek(-1, os.SEEK_CUR)
+                    file.write(bytes([byte[0] ^ 1 << data.draw(st.integers(0, 7))]))
+            case "cut":
+                os.truncate(one, data.draw(st.integers(0, one.stat().st_size)))
+            case "delete":
+                one.unlink()
+            case "delete all":
+                for file in files:
+                    file.unlink()
+            case "remove the directory":
+                shutil.rmtree(self.top / "cache")
+        for handle in self.handles[-3:]:
+            with self.proxy.broken():
+                self.check_reads(handle, [(0, max(SIZES))])
+
+    async def close_files(self) -> None:
+        """A chunk is checked once for each time that its file is opened."""
+        self.side.reader._close_files(keep=0)
+
+    @rule(data=st.data(), spans=SPANS)
+    def read_with_a_full_disk(self, data: st.DataObject, spans: list[tuple[int, int]]) -> None:
+        """No file of the fetch process can grow; reads go on."""
+        handle = self.opened(data)
+        if handle is None:
+            return
+        pid = self.forks.started[-1]
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            with self.proxy.broken():
+                self.check_reads(handle, spans)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+    @rule()
+    def keep_house(self) -> None:
+        self.side.call(self.house)
+
+    async def house(self) -> None:
+        self.side.vfs.keep_house()
+
+    # The process and its token
+
+    @rule(data=st.data(), spans=SPANS, late=st.floats(0, 0.05))
+    def kill_under_a_read(self, data: st.DataObject, spans: list[tuple[int, int]], late: float) -> None:
+        """The reads of a fetch process that is killed are served by the next one."""
+        handle = self.opened(data)
+        if handle is None:
+            return
+
+        async def read() -> list[bytes | SwiftFSError]:
+            async with trio.open_nursery() as nursery:
+
+                async def kill() -> None:
+                    await trio.sleep(late)
+                    self.forks.kill()
+
+                nursery.start_soon(kill)
+                return await self.read_at_once(handle.ino, spans)
+
+        restarts = self.side.client.restarts
+        with self.proxy.broken():
+            for (offset, size), found in zip(spans, self.side.call(read), strict=True):
+                if isinstance(found, bytes):
+                    assert found == handle.content[offset : offset + size]
+                else:
+                    assert not self.is_current(handle), found
+        self.status()
+        assert self.side.client.restarts == restarts + 1
+        self.keep_house()  # as once a second; the new process may have made a removed cache anew
+        self.base = self.descriptors()
+        self.logins_before = None
+
+    @rule()
+    def revoke_the_token(self) -> None:
+        """The token that the fetch process uses is good for nothing from now on."""
+        with self.proxy.broken() as seen:
+            self.side.call(self.side.client.refresh)
+        token = [value for one in seen if (value := header(one.headers, "X-Auth-Token"))][-1]
+        keystone = urlsplit(self.place.cloud.auth_url)
+        assert keystone.hostname is not None
+        connection = http.client.HTTPConnection(keystone.hostname, keystone.port, timeout=DEADLINE)
+        headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+        with contextlib.closing(connection):
+            connection.request("DELETE", f"{keystone.path.rstrip('/')}/auth/tokens", headers=headers)
+            assert connection.getresponse().status == 204
+        forget_validations(self.place.cloud)
+
+        self.logins_before = self.status().logins
+
+    # What holds after every step
+
+    def status(self) -> Status:
+        """What the fetch process says of itself, once it answers."""
+        end = time.monotonic() + 3 * DEADLINE
+        while True:
+            try:
+                return self.side.call(self.side.client.status)
+            except Unavailable:
+                assert time.monotonic() < end
+
+    @invariant()
+    def it_comes_to_rest_within_its_limits(self) -> None:
+        """I3: nothing is left running or open, and the cache holds no more than it may."""
+        if not hasattr(self, "base"):
+            return
+        end = time.monotonic() + DEADLINE + LATE
+        while (status := self.status()).running or status.waiting:
+            assert time.monotonic() < end, status
+        if self.logins_before is not None and status.logins > self.logins_before:
+            self.logins_before = None
+        assert status.cache_bytes <= LIMIT
+        assert data_bytes(self.top / "cache") <= LIMIT
+        assert self.side.client._pending == {}
+        assert self.side.client._questions == []
+        assert self.descriptors() <= self.base + STREAMS + SPARE_DESCRIPTORS
+
+    @invariant()
+    def it_says_nothing_unexpected(self) -> None:
+        """I4, I5: every line that the process wrote is known, and no line holds a secret."""
+        if not hasattr(self, "base"):
+            return
+        said = self.log.read_text()
+        tokens = {value for one in self.proxy.seen if (value := header(one.headers, "X-Auth-Token"))}
+        assert not [secret for secret in (*self.place.secrets, *tokens) if secret in said]
+        assert [line for line in said.splitlines() if not EXPECTED_LINES.match(line)] == []
+
+
+@pytest.fixture
+def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
+    with FaultProxy(cloud.storage_url) as proxy:
+        config = tmp_path / "rclone.conf"
+        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
+        config.chmod(0o600)
+
+        async def make() -> str:
+            async with open_client(remote) as client:
+                await client.create_container(CONTAINER)
+                await client.create_container(f"{CONTAINER}-segments")
+            return (await authenticator(remote).token()).value
+
+        token = asyncio.run(make())
+        secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
+        environ = {**os.environ, "RCLONE_CONFIG": str(config)}
+        yield Place(proxy, cloud, token, environ, secrets, count())
+
+
+@pytest.mark.timeout(0 if IS_LONG else 900)
+@pytest.mark.row("C1", "C2", "C3", "C5", "C8", "H1", "H5", "H16", "N5", "N6", "N9", "O1")
+def test_every_read_is_right_or_explained(place: Place) -> None:
+    """Whatever the store, the wire, the disk and kill -9 do, I1 to I7 hold after every step."""
+    size = settings(
+        settings.get_profile("long" if IS_LONG else "ci"),
+        max_examples=BATCH,
+        # To make a failure smaller takes minutes, with processes and a store as real as these.
+        phases=tuple(Phase) if IS_LONG else (Phase.explicit, Phase.reuse, Phase.generate),
+        report_multiple_bugs=False,
+    )
+    until = time.monotonic() + BUDGET
+    for batch in range(BATCHES):
+        if time.monotonic() < until:
+            run_state_machine_as_test(seed(batch)(lambda: FetchMachine(place)), settings=size)
