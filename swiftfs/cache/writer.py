@@ -168,9 +168,7 @@ class Writer:
         view = memoryview(data)
         cut = [view[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
         rows = [
-            Row(
-                key, where.extent, first + n, where.offset + n * PIECE_BYTES, len(one), checksum(key, first + n, one)
-            )
+            Row(key, where.extent, first + n, where.offset + n * PIECE_BYTES, len(one), checksum(key, first + n, one))
             for n, one in enumerate(cut)
         ]
         if not self._guarded(lambda: self._store_rows(rows, whole, data), False):
