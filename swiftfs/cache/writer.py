@@ -19,14 +19,13 @@ from swiftfs.cache.budget import plan_eviction, reserve, slab
 from swiftfs.cache.directory import CacheDirectory, read_all, write_all
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
-    PIECE_BYTES,
     Place,
     checksum,
     chunk_count,
     chunks_per_extent,
-    piece_place,
     place,
 )
+from swiftfs.cache.pieces import PieceWriter, Stored
 from swiftfs.cache.start import leave, reap, take_up
 from swiftfs.cache.table import Row
 
@@ -60,14 +59,6 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A chunk that is in the cache now: what a reader needs to use it before its row is written."""
-
-    length: int
-    checksum: int
-
-
-@dataclass(frozen=True, slots=True)
 class CacheInfo:
     """What the cache holds: ``bytes`` in ``files`` of ``chunks``, ``reserved`` for bytes not counted yet, ``limit``."""
 
@@ -87,7 +78,7 @@ class Verified:
     bad: int
 
 
-class Writer:
+class Writer(PieceWriter):
     """Writes one cache, beside others. Calls must not overlap, but may come from different threads. ``close`` it.
 
     ``refused`` counts the chunks that were not stored.
@@ -151,75 +142,6 @@ class Writer:
                 self.refused += 1
                 return None
         return Stored(row.length, row.checksum)
-
-    def store_pieces(
-        self, key: str, size: int, first: int, data: bytes | bytearray | memoryview
-    ) -> list[Stored] | None:
-        """Stores the pieces from number ``first`` on, all of one chunk, under the key of pieces; None when it cannot.
-
-        ``data`` is whole pieces, the object's last one cut at its end; ValueError for anything else.
-        """
-        stop = first + -(-len(data) // PIECE_BYTES)
-        where = piece_place(size, first, self._chunk_size)
-        last = piece_place(size, stop - 1, self._chunk_size)
-        if last.extent != where.extent or last.offset + last.length - where.offset != len(data):
-            raise ValueError(f"{len(data)} bytes are not the pieces from {first} on of one chunk of {size} bytes")
-        whole = Place(where.extent, where.offset, len(data))
-        view = memoryview(data)
-        cut = [view[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
-        rows = [
-            Row(key, where.extent, first + n, where.offset + n * PIECE_BYTES, len(one), checksum(key, first + n, one))
-            for n, one in enumerate(cut)
-        ]
-        if not self._guarded(lambda: self._store_rows(rows, whole, data), False):
-            self.refused += len(rows)
-            return None
-        return [Stored(row.length, row.checksum) for row in rows]
-
-    def find_pieces(self, key: str, chunk: int, first: int, stop: int) -> dict[int, Stored]:
-        """What a reader needs to use those of the pieces ``[first, stop)`` of ``chunk`` that are in the cache."""
-        nothing: dict[int, tuple[int, int]] = {}
-        rows = self._guarded(lambda: self._table.find_range(key, chunk, first, stop), nothing)
-        found = {number: Stored(*row) for number, row in rows.items()}
-        for number in range(first, stop) if self._pending else ():
-            row = self._pending.get((key, number))
-            if row is not None:
-                found[number] = Stored(row.length, row.checksum)
-        return found
-
-    def read_head(self, key: str, size: int, chunk: int) -> bytes:
-        """The bytes of a chunk from its start up to the first piece that is not in the cache or not sound."""
-        per_chunk = self._chunk_size // PIECE_BYTES
-        first = chunk * per_chunk
-        found = self.find_pieces(key, chunk, first, min(first + per_chunk, chunk_count(size, PIECE_BYTES)))
-        stop = first
-        while stop in found:
-            stop += 1
-        if stop == first:
-            return b""
-        try:
-            descriptor = self._directory.open_to_read(key, chunk)
-            try:
-                data = read_all(descriptor, sum(found[number].length for number in range(first, stop)), 0)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return b""
-        for number in range(first, stop):
-            at = (number - first) * PIECE_BYTES
-            one = data[at : at + PIECE_BYTES]
-            if len(one) != found[number].length or checksum(key, number, one) != found[number].checksum:
-                return data[:at]
-        return data
-
-    def has_pieces(self, key: str, chunk: int) -> bool:
-        """Whether any piece of a chunk is in the cache."""
-        first, stop = (number * (self._chunk_size // PIECE_BYTES) for number in (chunk, chunk + 1))
-        return bool(self.find_pieces(key, chunk, first, stop))
-
-    def drop_pieces(self, key: str, chunk: int) -> None:
-        """Takes the pieces of a chunk out of the cache: one was found bad, or the whole chunk is there."""
-        self._drop(key, chunk)
 
     def flush(self) -> None:
         """Writes the rows of what was stored and touched. To be called some twenty times a second."""

@@ -73,8 +73,8 @@ class Ready(Message, frozen=True):
 class Want(Message, frozen=True):
     """Fetch chunks ``[first, stop)`` of one version of an object, unless the cache holds them.
 
-    With ``pieces`` the numbers are those of pieces (``cache.names.PIECE_BYTES``), all of one chunk, to be fetched by one
-    request.
+    With ``pieces`` the numbers are those of pieces (``cache.names.PIECE_BYTES``), all of one chunk, to be fetched
+    by one request.
     """
 
     ino: int

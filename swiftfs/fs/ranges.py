@@ -17,7 +17,7 @@ from swiftfs.fs.pattern import Pattern, Plan
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
-    from swiftfs.fs.vfs import File
+    from swiftfs.fs.file import File
 
 KEPT_PATTERNS = 256
 """Large objects whose reading is watched."""

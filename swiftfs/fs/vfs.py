@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import msgspec
 import trio
 
 from swiftfs.cache.names import chunk_count, has_pieces, object_key, pieces_key
 from swiftfs.cache.reader import ChunkRow
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, WARM, Bad, Have, HavePieces, Message, Touch, Want, Wants
+from swiftfs.fs.file import File
 from swiftfs.fs.pattern import Plan
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 from swiftfs.fs.ranges import READ_ATTEMPTS, Ranges
@@ -76,29 +76,6 @@ class ReadCounters:
     misses: int = 0
     errors: int = 0
     waited: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One version of one object, ready to be read. ``pieces_key`` is '' where it is only read by whole chunks."""
-
-    ino: int
-    size: int
-    key: str
-    pieces_key: str
-    name: str
-    etag: str
-    last_modified: int
-    kind: int
-    chunks: int
-
-    def want(self, first: int, stop: int, priority: int) -> Want:
-        """The message that asks for chunks ``[first, stop)``."""
-        return Want(self.ino, self.name, self.size, self.etag, self.last_modified, self.kind, first, stop, priority)
-
-    def want_pieces(self, first: int, stop: int) -> Want:
-        """The message that asks for pieces ``[first, stop)`` of one chunk."""
-        return msgspec.structs.replace(self.want(first, stop, DEMAND), pieces=True)
 
 
 class Vfs:
