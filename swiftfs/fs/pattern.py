@@ -21,8 +21,8 @@ GROWTH = 4
 readahead, and one that ends has cost no more than that in vain."""
 LONGEST_WINDOW = 2 << 20
 """Bytes of the longest range that is not a whole chunk; who has read as much in a row gets whole chunks."""
-STREAMS = 8
-"""Streams watched for one object: a loader has about as many workers."""
+STREAMS = 16
+"""Streams watched for one object: more than a loader has workers, for each random read is one for a while."""
 AMPLIFICATION = 1.3
 """Bytes fetched by bytes asked for beyond which no chunk is fetched for its pieces' sake."""
 DENSE = 0.5
@@ -49,6 +49,8 @@ class _Stream:
     """Where its last read began: a read from there on continues the stream, it may be one read in two parts."""
     end: int
     run: int = 0
+    followed: bool = False
+    """Whether a second read went on where the first ended."""
     chunks: Readahead | None = None
 
 
@@ -113,13 +115,14 @@ class Pattern:
         for number in range(len(self._streams) - 1, -1, -1):
             stream = self._streams[number]
             if stream.start <= offset <= stream.end or self._is_within(stream, offset):
+                stream.followed |= offset > stream.start
                 self._streams.append(self._streams.pop(number))
                 return stream
         stream = _Stream(offset, offset, FIRST_WINDOW // GROWTH if offset == 0 else 0)
         self._streams.append(stream)
         if len(self._streams) > STREAMS:
             # Random reads, each a stream of its own, must not push out one that goes on.
-            fresh = (number for number, one in enumerate(self._streams[:-1]) if one.chunks is None)
+            fresh = (number for number, one in enumerate(self._streams[:-1]) if not one.followed)
             self._streams.pop(next(fresh, 0))
         return stream
 
