@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,7 +109,7 @@ def test_a_sequential_reader_fetches_every_byte_once(chunk_size: int, size: int,
     chunks = -(-model.size // chunk_size)
     ranges = sorted(model.requests)
     assert ranges[0][0] == 0
-    assert all(one[1] == other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in pairwise(ranges))
     assert ranges[-1][1] == model.size
     assert len(ranges) <= chunks + 6
 
