@@ -96,6 +96,9 @@ class Ranges:
                     return None
                 self._waiting.miss(file, chunk)
             else:
+                whole = self._cache.read(file.key, file.size, chunk, start, stop)
+                if whole is not None:  # it came meanwhile, and its pieces went
+                    return whole
                 # They were said to be there and are not usable: without this it would be said again.
                 self.bad(file.pieces_key, chunk)
             want = file.want_pieces(missing[0], missing[-1] + 1)

@@ -13,7 +13,7 @@ import pytest
 from fakes.programs import check, write_tree
 
 if TYPE_CHECKING:
-    from conftest import Dataset
+    from .conftest import Dataset
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -30,9 +30,7 @@ def content(dataset: Dataset) -> bytes:
 
 def gets(dataset: Dataset, start: int) -> list[int]:
     """The bytes that the server sent for each GET of the large object since ``start``."""
-    return [
-        line.bytes_sent for line in dataset.log_since(start) if line.method == "GET" and line.path.endswith("/big.bin")
-    ]
+    return [line.sent for line in dataset.log_since(start) if line.method == "GET" and line.path.endswith("/big.bin")]
 
 
 def test_random_reads_are_exact_and_sequential_ones_by_chunks(dataset: Dataset, content: bytes) -> None:
