@@ -35,6 +35,7 @@ from swiftfs.fetch.protocol import (
     Refreshed,
     StartFailed,
     Status,
+    WantId,
 )
 from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange, ObjectVersion
@@ -170,6 +171,7 @@ class Worker:
         self._account = account
         self._jobs = Jobs(hello.streams)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[WantId, asyncio.Task[None]] = {}
         self._refresh_asked = asyncio.Event()
         self._watchdog = Watchdog()
         self._fetched = 0
@@ -232,6 +234,8 @@ class Worker:
             task = asyncio.create_task(self._run_job(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            if job.want.pieces:
+                self._runs[job.id] = task
 
     async def _run_job(self, job: Job) -> None:
         ino, first, stop = job.id
@@ -247,6 +251,7 @@ class Worker:
             log.exception("unexpected error while fetching")
             self._link.send(Failed(ino, first, "SwiftFSError", f"unexpected {type(error).__name__}", stop))
         finally:
+            self._runs.pop(job.id, None)
             self._jobs.done(job)
             self._pump()
 
@@ -263,7 +268,17 @@ class Worker:
         in_pieces = has_pieces(version.size, self._hello.chunk_size)
         pieces = pieces_key(key) if in_pieces else ""
         head = self._cache.read_head(pieces, version.size, chunk) if in_pieces else b""
-        data = await self._get(version, ByteRange(start + len(head), stop))
+        head_stop = start + len(head)
+        coming = []
+        for (ino, first, last), task in sorted(self._runs.items()):
+            if ino == want.ino and first * PIECE_BYTES <= head_stop < min(last * PIECE_BYTES, stop):
+                head_stop = min(last * PIECE_BYTES, stop)
+                coming.append(task)
+        data = await self._get(version, ByteRange(head_stop, stop))
+        if coming:  # runs of the chunk's head were under way
+            await asyncio.wait(coming, timeout=self._hello.deadline)
+            head = self._cache.read_head(pieces, version.size, chunk)[: head_stop - start]
+            head += await self._get(version, ByteRange(start + len(head), head_stop))
         if head:
             data = head + data
         self._fetched += 1
