@@ -1,4 +1,4 @@
-"""What the fetch process does next: one job per chunk, the most urgent first.
+"""What the fetch process does next: one job per chunk or run of pieces, the most urgent first.
 
 Pure: no loop, no clock. A chunk that is wanted again keeps its one job and takes the more urgent priority, so a reader
 that blocks on a chunk which is being prefetched joins that fetch.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from swiftfs.fetch.protocol import DEMAND, Want
+from swiftfs.fetch.protocol import DEMAND, Want, WantId
 
 DEMAND_PLACES = 4
 """Places that only a blocked reader may take: a demand never waits for a running prefetch to end."""
@@ -17,13 +17,10 @@ DEMAND_PLACES = 4
 MOST_WAITING = 200_000
 """Jobs that may wait; a plan for more files than this is taken up again when it has shrunk."""
 
-ChunkId = tuple[int, int]
-"""Inode and chunk number."""
-
 
 @dataclass(slots=True)
 class Job:
-    """One chunk to fetch."""
+    """One chunk to fetch, or one run of pieces: then ``chunk`` is the number of the first of them."""
 
     want: Want
     chunk: int
@@ -31,9 +28,9 @@ class Job:
     inline: bool = False
 
     @property
-    def id(self) -> ChunkId:
+    def id(self) -> WantId:
         """What the job is known by."""
-        return self.want.ino, self.chunk
+        return self.want.ino, self.chunk, self.want.stop if self.want.pieces else 0
 
 
 class Jobs:
@@ -44,9 +41,9 @@ class Jobs:
             raise ValueError("at least one place")
         self._places = places
         self._background_places = max(1, places - DEMAND_PLACES)
-        self._heap: list[tuple[int, int, ChunkId]] = []
-        self._waiting: dict[ChunkId, Job] = {}
-        self._running: dict[ChunkId, Job] = {}
+        self._heap: list[tuple[int, int, WantId]] = []
+        self._waiting: dict[WantId, Job] = {}
+        self._running: dict[WantId, Job] = {}
         self._running_background = 0
         self._sequence = 0
 
@@ -62,8 +59,7 @@ class Jobs:
 
     def add(self, want: Want) -> None:
         """Make a job of every chunk of ``want`` that has none; raise the urgency of those that have."""
-        for chunk in range(want.first, want.stop):
-            chunk_id = (want.ino, chunk)
+        for chunk_id in want.ids:
             running = self._running.get(chunk_id)
             if running is not None:
                 running.inline |= want.inline
@@ -79,7 +75,7 @@ class Jobs:
                     continue
             if waiting is None and want.priority != DEMAND and len(self._waiting) >= MOST_WAITING:
                 continue
-            self._waiting[chunk_id] = Job(want, chunk, want.priority, inline)
+            self._waiting[chunk_id] = Job(want, chunk_id[1], want.priority, inline)
             self._sequence += 1
             heapq.heappush(self._heap, (want.priority, self._sequence, chunk_id))
 

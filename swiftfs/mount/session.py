@@ -21,7 +21,7 @@ import trio
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.errors import SwiftFSError, UsageError, printable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import Have, Hello, Refreshed
+from swiftfs.fetch.protocol import Have, HavePieces, Hello, Refreshed
 from swiftfs.fs import fuse
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
@@ -136,7 +136,12 @@ class _Session:
             self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
             first = await nursery.start(self._fetch.run)
             self._index_path = first.index_path
-            cache = CacheReader(settings.cache_dir, chunk_size=settings.chunk_size, on_bad=self._bad)
+            cache = CacheReader(
+                settings.cache_dir,
+                chunk_size=settings.chunk_size,
+                on_bad=self._bad,
+                on_bad_pieces=self._bad_pieces,
+            )
             self._vfs = Vfs(
                 lambda: IndexReader(Path(first.index_path)),
                 cache,
@@ -231,13 +236,17 @@ class _Session:
             log.warning("the container could not be listed: %s", error)
             return None
 
-    def _have(self, message: Have) -> None:
+    def _have(self, message: Have | HavePieces) -> None:
         if self._vfs is not None:
             self._vfs.have(message)
 
     def _bad(self, key: str, chunk: int) -> None:
         if self._vfs is not None:
             self._vfs.bad(key, chunk)
+
+    def _bad_pieces(self, key: str, chunk: int) -> None:
+        if self._vfs is not None:
+            self._vfs.bad_pieces(key, chunk)
 
     def _note_refreshed(self, message: Refreshed) -> None:
         self._refreshed.append(message)

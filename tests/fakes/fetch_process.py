@@ -12,7 +12,19 @@ import socket
 import sys
 
 from swiftfs.fetch import protocol
-from swiftfs.fetch.protocol import AskStatus, Failed, Have, Hello, Ready, Refresh, Refreshed, StartFailed, Status, Want
+from swiftfs.fetch.protocol import (
+    AskStatus,
+    Failed,
+    Have,
+    HavePieces,
+    Hello,
+    Ready,
+    Refresh,
+    Refreshed,
+    StartFailed,
+    Status,
+    Want,
+)
 
 
 def main() -> None:
@@ -44,7 +56,10 @@ def answer(sock: socket.socket, message: protocol.ToFetch, mode: str, marker: st
                 pass
             os._exit(9)
         if mode == "fail":
-            send(Failed(message.ino, message.first, "Changed", "another version"))
+            send(Failed(message.ino, message.first, "Changed", "another version", message.ids[0][2]))
+        elif mode != "silent" and message.pieces:
+            rows = [(4096, piece) for piece in range(message.first, message.stop)]
+            send(HavePieces(message.ino, message.first, message.stop, "key", rows))
         elif mode != "silent":
             send(Have(message.ino, message.first, "key", os.getpid(), 0))
     elif isinstance(message, Refresh) and mode != "silent":

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from trio.testing import MockClock
 
 from swiftfs.cache import reader as cache_reader
+from swiftfs.cache.names import PIECE_BYTES
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, Damaged, SwiftFSError, Unavailable
@@ -37,7 +38,7 @@ from swiftfs.index.schema import index_path
 from swiftfs.model import ListingEntry
 
 ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
-CHUNK = 4096
+CHUNK = 4 * PIECE_BYTES
 LIMIT = 6 * CHUNK
 """Less than two of the largest objects: eviction is the rule here."""
 SIZES = (0, 1, 700, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 9)
@@ -84,7 +85,11 @@ class TreeMachine(RuleBasedStateMachine):
         self.fetcher = MemoryFetcher(ACCOUNT, CONTAINER, self.writer, CHUNK, self.store)
         self.list_into_index()
         self.reader = CacheReader(
-            self.top / "cache", chunk_size=CHUNK, open_files=2, on_bad=lambda key, chunk: self.vfs.bad(key, chunk)
+            self.top / "cache",
+            chunk_size=CHUNK,
+            open_files=2,
+            on_bad=lambda key, chunk: self.vfs.bad(key, chunk),
+            on_bad_pieces=lambda key, chunk: self.vfs.bad_pieces(key, chunk),
         )
         self.vfs = Vfs(
             lambda: IndexReader(path),

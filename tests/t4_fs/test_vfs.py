@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
-from swiftfs.fetch.protocol import Touch, Wants
+from swiftfs.fetch.protocol import Bad, Touch, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
@@ -64,25 +65,37 @@ def listed(name: str, content: bytes, moment: int = 0) -> ListingEntry:
 def make_tree(tmp_path: Path) -> Iterator[object]:
     closing = []
 
-    def make(objects: dict[str, bytes], *, limit: int = 1 << 30, mode: Mode = Mode.OFF, budget: int = 1 << 30) -> Tree:
+    def make(
+        objects: dict[str, bytes],
+        *,
+        limit: int = 1 << 30,
+        mode: Mode = Mode.OFF,
+        budget: int = 1 << 30,
+        chunk_size: int = CHUNK,
+    ) -> Tree:
         top = tmp_path / str(len(closing))
         source = Source(ACCOUNT, CONTAINER)
         path = index_path(top / "index", source)
         index = Index(path, source)
-        writer = Writer(top / "cache", limit=limit, chunk_size=CHUNK)
-        fetcher = MemoryFetcher(ACCOUNT, CONTAINER, writer, CHUNK, objects)
+        writer = Writer(top / "cache", limit=limit, chunk_size=chunk_size)
+        fetcher = MemoryFetcher(ACCOUNT, CONTAINER, writer, chunk_size, objects)
         builder = index.builder()
         builder.add([Resolved(listed(name, objects[name])) for name in sorted(objects)])
         builder.finish(len(objects))
         bad: list[tuple[str, int]] = []
-        reader = CacheReader(top / "cache", chunk_size=CHUNK, on_bad=lambda key, chunk: bad.append((key, chunk)))
+        reader = CacheReader(
+            top / "cache",
+            chunk_size=chunk_size,
+            on_bad=lambda key, chunk: bad.append((key, chunk)),
+            on_bad_pieces=lambda key, chunk: fetcher.ask(Bad(key, chunk, pieces=True)),
+        )
         vfs = Vfs(
             lambda: IndexReader(path),
             reader,
             fetcher,
             account=ACCOUNT,
             container=CONTAINER,
-            chunk_size=CHUNK,
+            chunk_size=chunk_size,
             streams=8,
             prefetch=mode,
             prefetch_budget=budget,
@@ -262,18 +275,104 @@ async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, a
     assert await tree.vfs.read(tree.ino("a"), 0, 1) == b"1"
 
 
+# Large objects
+
+
+LARGE_CHUNK = 256 << 10
+
+
+@pytest.mark.trio
+async def test_random_reads_fetch_what_they_ask_for_and_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Pages read in no order are fetched as pages, and a second reading of them asks the store for nothing."""
+    content = body(16 * LARGE_CHUNK + 77)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+    ino = tree.ino("a")
+    offsets = [page * 4096 for page in random.Random(2).sample(range(len(content) // 4096), 150)]
+    for offset in offsets:
+        assert await tree.vfs.read(ino, offset, 4096) == content[offset : offset + 4096]
+    fetched = list(tree.fetcher.fetched_spans)
+    for offset in offsets:
+        assert await tree.vfs.read(ino, offset + 5, 4000) == content[offset + 5 : offset + 4005]
+
+    assert sum(stop - start for _, start, stop in fetched) <= 1.3 * 150 * 4096
+    assert tree.fetcher.fetched_spans == fetched
+
+
+@pytest.mark.trio
+async def test_a_sequential_reading_fetches_every_byte_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """From start to end: one request for each chunk, a few more at the start, and no byte twice or left in pieces."""
+    content = body(9 * LARGE_CHUNK + 77)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+    ino = tree.ino("a")
+    for offset in range(0, len(content), 32 << 10):
+        assert await tree.vfs.read(ino, offset, 32 << 10) == content[offset : offset + (32 << 10)]
+
+    spans = sorted((start, stop) for _, start, stop in tree.fetcher.fetched_spans)
+    assert (spans[0][0], spans[-1][1]) == (0, len(content))
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert len(spans) <= 10 + 3
+    assert tree.fetcher.cache.info().bytes == len(content)
+
+
+@pytest.mark.trio
+async def test_a_damaged_piece_is_fetched_again(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Harm to a cached piece costs a request and is never shown, whether its row is written or not."""
+    content = body(4 * LARGE_CHUNK)
+    for written, directory in ((False, "0"), (True, "4")):
+        tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+        ino = tree.ino("a")
+        place = 2 * LARGE_CHUNK + 8192
+        assert await tree.vfs.read(ino, place, 4096) == content[place : place + 4096]
+        if written:
+            tree.fetcher.cache.flush()
+        (file,) = stored_files(tmp_path / directory / "cache")
+        with file.open("r+b") as opened:
+            opened.seek(8192)
+            opened.write(b"harm")
+
+        assert await tree.vfs.read(ino, place, 4096) == content[place : place + 4096]
+        assert len(tree.fetcher.fetched_spans) == 2
+
+
+@pytest.mark.trio
+async def test_pieces_need_no_cache_to_be_read(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Without room on the disk random reads get their bytes from the message."""
+    content = body(4 * LARGE_CHUNK)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK, limit=0)
+    for place in (3 * LARGE_CHUNK - 20_000, 300_001, LARGE_CHUNK - 10):
+        assert await tree.vfs.read(tree.ino("a"), place, 9000) == content[place : place + 9000]
+
+
+@pytest.mark.trio
+async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """Pieces end as chunks do: stale when the version is gone, at the deadline when nothing answers, and once."""
+    tree = make_tree({"a": body(4 * LARGE_CHUNK)}, chunk_size=LARGE_CHUNK)
+    tree.fetcher.failures["a"] = [NotFound("gone")]
+    with pytest.raises(Changed):
+        await tree.vfs.read(tree.ino("a"), 500_000, 10)
+    assert tree.vfs.changed
+
+    tree.fetcher.hang = trio.Event()
+    start = trio.current_time()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await tree.vfs.read(tree.ino("a"), 700_000, 10)
+    assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 3 * CHUNK), min_size=1, max_size=4),
     reads=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK)), max_size=25),
     limit=st.sampled_from([0, CHUNK, 3 * CHUNK, 1 << 30]),
+    chunk_size=st.sampled_from([CHUNK, 2 * CHUNK]),
 )
 def test_every_read_is_right_whatever_the_cache_holds(
-    make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int
+    make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int, chunk_size: int
 ) -> None:  # type: ignore[no-untyped-def]
     """For any files, any reads and any size of the cache, each read is the object's own slice."""
     objects = {f"f{number}": body(size, number) for number, size in enumerate(sizes)}
-    tree = make_tree(objects, limit=limit)
+    tree = make_tree(objects, limit=limit, chunk_size=chunk_size)
 
     async def read_all() -> None:
         for number, offset, size in reads:
