@@ -30,6 +30,7 @@ COMMANDS = {
     "status": ("status", "Show what a mount has done."),
     "refresh": ("mount", "Have a mount list its container again."),
     "warm": ("mount", "Have a mount fetch everything."),
+    "order": ("order", "Tell a mount in which order its files will be read."),
     "cache": ("cache", "Show, check or empty the cache on this disk."),
     "doctor": ("doctor", "Check what mounting needs, and say how to mend it."),
     "lsd": ("browse", "List containers or directories."),

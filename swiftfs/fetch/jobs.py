@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from swiftfs.fetch.protocol import DEMAND, Want
+from swiftfs.fetch.protocol import DEMAND, WARM, Want
 
 DEMAND_PLACES = 4
 """Places that only a blocked reader may take: a demand never waits for a running prefetch to end."""
@@ -102,8 +102,8 @@ class Jobs:
         if job.priority != DEMAND:
             self._running_background -= 1
 
-    def forget(self, priority: int) -> None:
-        """Drop the waiting jobs of ``priority`` and less urgent ones."""
-        self._waiting = {key: job for key, job in self._waiting.items() if job.priority < priority}
-        self._heap = [item for item in self._heap if item[0] < priority]
+    def forget(self, priority: int, last: int = WARM) -> None:
+        """Drop the waiting jobs of the priorities from ``priority`` to ``last``, both included."""
+        self._waiting = {key: job for key, job in self._waiting.items() if not priority <= job.priority <= last}
+        self._heap = [item for item in self._heap if not priority <= item[0] <= last]
         heapq.heapify(self._heap)

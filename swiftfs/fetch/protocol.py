@@ -92,9 +92,11 @@ class Wants(Message, frozen=True):
 
 
 class Forget(Message, frozen=True):
-    """Drop what waits with this priority or a less urgent one: a plan was given up. What runs is finished."""
+    """Drop what waits with a priority from ``priority`` to ``last``, the least urgent: a plan was given up. What runs
+    is finished."""
 
     priority: int
+    last: int = WARM
 
 
 class Touch(Message, frozen=True):

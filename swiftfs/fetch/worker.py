@@ -210,7 +210,7 @@ class Worker:
                         self._jobs.add(want)
                     self._pump()
                 case protocol.Forget():
-                    self._jobs.forget(message.priority)
+                    self._jobs.forget(message.priority, message.last)
                 case protocol.Touch():
                     self._cache.touch(message.keys)
                 case protocol.Bad():

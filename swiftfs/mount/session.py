@@ -29,6 +29,7 @@ from swiftfs.fs.vfs import Vfs
 from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
+from swiftfs.mount.ordering import Ordering
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class MountSettings:
 
     ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
     ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in. ``pin`` is the digest of the
-    manifest to show, '' for what the container holds.
+    manifest to show, '' for what the container holds. ``order_file`` tells the order in which files will be read.
     """
 
     remote: str
@@ -67,6 +68,7 @@ class MountSettings:
     options: tuple[str, ...] = ()
     metrics: tuple[str, int] | None = None
     pin: str = ""
+    order_file: Path | None = None
 
     @property
     def fsname(self) -> str:
@@ -145,18 +147,22 @@ class _Session:
                 prefetch=settings.prefetch,
                 prefetch_budget=settings.cache_size,
             )
+            self._ordering = Ordering(self._vfs, settings.mountpoint)
             self._operations = fuse.Operations(self._vfs, settings.view)
             try:
                 self._attach()
                 try:
-                    await nursery.start(control.serve, settings.control_socket, self._commands())
+                    streams = {"order": self._ordering.take}
+                    await nursery.start(control.serve, settings.control_socket, self._commands(), streams)
                     if settings.metrics is not None:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals)
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
                     if settings.prefetch is Mode.ALL:
-                        self._vfs.warm(ROOT)
+                        self._vfs.ahead.warm(ROOT)
+                    if settings.order_file is not None:
+                        nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
                     await fuse.serve()
                 finally:
@@ -281,7 +287,11 @@ class _Session:
             "files": totals.files,
             "directories": totals.directories,
             "bytes": totals.bytes,
-            "prefetch": {"mode": self._vfs.planner.mode.value, "pattern": self._vfs.planner.pattern.value},
+            "prefetch": {
+                "mode": self._vfs.ahead.planner.mode.value,
+                "pattern": self._vfs.ahead.planner.pattern.value,
+                "order": self._ordering.status(),
+            },
             "known_inodes": len(self._operations.inodes),
             "fuse_requests": self._operations.requests,
             "reads": asdict(self._vfs.counters),
@@ -314,5 +324,5 @@ class _Session:
             if entry is None:
                 raise UsageError(f"no such file or directory in the mount: {request.get('path')}")
             ino = entry.ino
-        files, size = self._vfs.warm(ino)
+        files, size = self._vfs.ahead.warm(ino)
         return {"files": files, "bytes": size}

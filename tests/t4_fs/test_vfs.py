@@ -20,6 +20,7 @@ from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
 from swiftfs.fetch.protocol import Touch, Wants
 from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.build import Index
@@ -214,8 +215,55 @@ async def test_warming_asks_only_for_what_is_missing(make_tree) -> None:  # type
     """A second warm of the same tree fetches nothing."""
     tree = make_tree({f"d/{number}": body(50, number) for number in range(30)})
 
-    assert tree.vfs.warm(tree.ino("d")) == (30, 1500)
-    assert tree.vfs.warm(tree.ino("d")) == (0, 0)
+    assert tree.vfs.ahead.warm(tree.ino("d")) == (30, 1500)
+    assert tree.vfs.ahead.warm(tree.ino("d")) == (0, 0)
+
+
+def told(tree: Tree, names: list[str]) -> Order:
+    entries = [tree.vfs.entry(tree.ino(name)) for name in names]
+    return Order.of([entry.ino for entry in entries], [entry.size for entry in entries])
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("limit", [1 << 30, 3000 * 60])
+async def test_an_order_is_fetched_ahead_and_nothing_of_it_twice(make_tree, limit: int) -> None:  # type: ignore[no-untyped-def]
+    """Read in an order that was told no open waits, and each file is fetched once an epoch at the most, also where
+    the cache holds a tenth of them and the next epoch finds some of its files there."""
+    objects = {f"d/{number:04}.jpg": body(3000, number) for number in range(600)}
+    tree = make_tree(objects, mode=Mode.ORDER, limit=limit, budget=limit)
+    for epoch in range(2):
+        names = list(objects)
+        random.Random(epoch).shuffle(names)
+        tree.vfs.ahead.follow(told(tree, names))
+        for name in names:
+            ino = tree.ino(name)
+            tree.vfs.opened(ino)
+            assert await tree.vfs.read(ino, 0, 3000) == objects[name]
+        assert len(tree.fetcher.fetched) <= 600 * (epoch + 1)
+        assert len({name for name, _ in tree.fetcher.fetched[600 * epoch :]}) == len(
+            tree.fetcher.fetched[600 * epoch :]
+        )
+
+    assert tree.vfs.counters.misses == 0
+    if limit == 1 << 30:
+        assert len(tree.fetcher.fetched) == 600
+
+
+@pytest.mark.trio
+async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Files of an order are not guessed about; what is asked for comes from the order alone, until there is none."""
+    objects = {f"{number:04}.jpg": body(100, number) for number in range(300)}
+    tree = make_tree(objects, mode=Mode.AUTO)
+    names = list(objects)
+    tree.vfs.ahead.follow(told(tree, names[::-1][:260]))
+    for name in names[100:104]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted(name for name, _ in tree.fetcher.fetched) == names[44:]
+
+    tree.vfs.ahead.follow(Order.of([], []))
+    for name in names[:4]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[4:20], *names[44:]]
 
 
 @pytest.mark.trio
