@@ -98,7 +98,7 @@ class FetchAhead:
         return self._has_all(file)
 
     def _has_all(self, file: File) -> bool:
-        return all(self._cache.find(file.key, chunk) for chunk in range(file.chunks))
+        return all(self._cache.holds(file.key, chunk) for chunk in range(file.chunks))
 
     def _ask_in_order(self, ahead: Ahead, files: dict[int, File]) -> None:
         if ahead.moved:

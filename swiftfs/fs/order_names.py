@@ -76,11 +76,14 @@ class OrderText:
             self._rest = b""
             self._too_long = True
 
-    def end(self) -> Order:
-        """Nothing follows: the order. Takes a second for a million names and is made to be called in a thread."""
+    def end(self) -> None:
+        """Nothing follows: the last line may lack its end."""
         if self._rest or self._too_long:
             self._line(self._rest)
             self._rest = b""
+
+    def order(self) -> Order:
+        """The order, after its end. Takes a second for a million names; looks nothing up, so any thread may do it."""
         return Order.of(self._inos, self._sizes)
 
     def _line(self, line: bytes) -> None:

@@ -34,7 +34,8 @@ class Ordering:
         async for piece in pieces:
             text.feed(piece)
             await trio.lowlevel.checkpoint()  # readers go on between two pieces
-        order = await trio.to_thread.run_sync(text.end)
+        text.end()
+        order = await trio.to_thread.run_sync(text.order)
         self._vfs.ahead.follow(order)
         log.info("%s", text.counts.text())
         return text.counts.as_dict()
