@@ -56,8 +56,10 @@ class MemoryFetcher:
                         self._fetch(want, chunk)
         elif isinstance(message, Bad):
             self.cache.drop(message.key, message.chunk)
+        elif isinstance(message, Touch):
+            self.cache.touch(message.keys)
         else:
-            assert isinstance(message, Touch | Forget)
+            assert isinstance(message, Forget)
 
     def _fetch(self, want: Want, chunk: int) -> Have:
         errors = self.failures.get(want.name)
