@@ -1,0 +1,1 @@
+"""Measurements and models of swiftfs; no part of what is installed."""
