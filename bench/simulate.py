@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import click
 
 from swiftfs.fetch.jobs import Job, Jobs
-from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, WARM, Want
+from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, TREE, Want
 from swiftfs.fs.order import Order, OrderPlanner
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 
@@ -97,7 +97,7 @@ class _Run:
             self._order = OrderPlanner(Order.of(self._trace.told, [FILE] * len(self._trace.told)), self._world.cache)
             self._want(self._order.start(self._cache.__contains__).missing, NEXT_FILES)
         if self._trace.mode is Mode.ALL:
-            self._want(self._files, WARM)
+            self._want(self._files, TREE)
         for reader in range(len(self._trace.readers)):
             # They do not begin together: a loader starts its workers one after another.
             self._at(self._now + reader * self._world.work, lambda reader=reader: self._open(reader))  # type: ignore[misc]
@@ -149,7 +149,7 @@ class _Run:
         elif plan is not None:
             tree = [other for other in self._files if plan.ino in (ROOT, self._trace.trees[other])]
             if len(tree) * FILE <= self._world.cache:
-                self._want(tree, WARM)
+                self._want(tree, TREE)
 
     def _want(self, inos: Sequence[int], priority: int) -> None:
         for ino in inos:
@@ -175,7 +175,7 @@ class _Run:
             if not was_read:
                 self.figures.lost += 1
                 self.figures.wasted += FILE
-        self._want([], WARM)
+        self._want([], TREE)
 
 
 def replay(trace: Trace) -> Figures:

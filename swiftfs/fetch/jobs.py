@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass
 
 from swiftfs.fetch.protocol import DEMAND, WARM, Want
+from swiftfs.fetch.share import WarmShare
 
 DEMAND_PLACES = 4
 """Places that only a blocked reader may take: a demand never waits for a running prefetch to end."""
@@ -23,11 +24,15 @@ ChunkId = tuple[int, int]
 
 @dataclass(slots=True)
 class Job:
-    """One chunk to fetch."""
+    """One chunk to fetch. ``seconds`` is what its GET took, put there by who made it; None without one."""
 
     want: Want
     chunk: int
     priority: int
+    seconds: float | None = None
+    started_as: int = WARM
+    started_at: int = 0
+    warm_beside: int = 0
 
     @property
     def id(self) -> ChunkId:
@@ -47,6 +52,8 @@ class Jobs:
         self._waiting: dict[ChunkId, Job] = {}
         self._running: dict[ChunkId, Job] = {}
         self._running_background = 0
+        self._running_warm = 0
+        self._share = WarmShare(self._background_places)
         self._sequence = 0
 
     @property
@@ -67,6 +74,7 @@ class Jobs:
             if running is not None:
                 if want.priority == DEMAND and running.priority != DEMAND:
                     running.priority = DEMAND
+                    self._share.demand_starts()
                     self._running_background -= 1
                 continue
             waiting = self._waiting.get(chunk_id)
@@ -88,19 +96,44 @@ class Jobs:
                 continue
             if priority != DEMAND and self._running_background >= self._background_places:
                 return None
+            if priority == WARM and self._running_warm >= self._share.allowed:
+                return None
             heapq.heappop(self._heap)
             del self._waiting[chunk_id]
             self._running[chunk_id] = job
-            if priority != DEMAND:
-                self._running_background += 1
+            self._started(job)
             return job
         return None
+
+    def _started(self, job: Job) -> None:
+        job.started_as = job.priority
+        if job.priority == DEMAND:
+            self._share.demand_starts()
+        else:
+            self._running_background += 1
+        if job.priority == WARM:
+            self._running_warm += 1
+            self._share.warm_starts()
+        job.started_at = self._share.moment
+        job.warm_beside = self._running_warm
 
     def done(self, job: Job) -> None:
         """A started job has ended, one way or the other."""
         del self._running[job.id]
+        if job.started_as == WARM:
+            self._running_warm -= 1
         if job.priority != DEMAND:
             self._running_background -= 1
+        elif job.started_as == DEMAND:
+            self._share.demand_ends(job.want.size, job.seconds, max(job.warm_beside, self._running_warm))
+        else:
+            self._share.demand_ends(job.want.size, None, 0)
+        if job.priority == WARM:
+            self._share.warm_ends(job.started_at)
+
+    def tick(self) -> bool:
+        """Some moments have passed, see :meth:`WarmShare.tick`; whether to take again."""
+        return self._share.tick()
 
     def forget(self, priority: int, last: int = WARM) -> None:
         """Drop the waiting jobs of the priorities from ``priority`` to ``last``, both included."""

@@ -23,8 +23,10 @@ a broken stream."""
 DEMAND = 0
 READAHEAD = 1
 NEXT_FILES = 2
-WARM = 3
-"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; everything."""
+TREE = 3
+WARM = 4
+"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; the rest of a tree
+that is being read; what somebody wants in the cache, which yields to readers, see ``fetch.share``."""
 
 
 class Message(msgspec.Struct, tag=True, frozen=True):

@@ -258,9 +258,9 @@ class Worker:
             return Have(want.ino, chunk, key, row.length, row.checksum)
         start = chunk * self._hello.chunk_size
         span = ByteRange(start, min(start + self._hello.chunk_size, version.size))
-        limit = asyncio.timeout(self._hello.deadline)
+        began = asyncio.get_running_loop().time()
         try:
-            async with limit:
+            async with asyncio.timeout(self._hello.deadline):
                 data = await self._client.get(self._hello.container, version, span)
         except TimeoutError:
             raise DeadlineExceeded(
@@ -269,6 +269,7 @@ class Worker:
                 object=version.name,
                 span=(span.start, span.stop),
             ) from None
+        job.seconds = asyncio.get_running_loop().time() - began
         self._fetched += 1
         stored = self._cache.store(key, version.size, chunk, data)
         if stored is None:
@@ -298,6 +299,8 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH)
             self._cache.flush()
+            if self._jobs.tick():
+                self._pump()
 
     async def _watch_parent(self) -> None:
         """Ask for signs of life; when none comes for too long, end the mount so that its readers are freed."""

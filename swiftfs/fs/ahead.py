@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from swiftfs.fetch.protocol import NEXT_FILES, WARM, Forget, Touch, Want, Wants
+from swiftfs.fetch.protocol import NEXT_FILES, TREE, WARM, Forget, Touch, Want, Wants
 from swiftfs.fs.order import Ahead, Order, OrderPlanner
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 
@@ -73,9 +73,9 @@ class FetchAhead:
         self.planner.forget_trees()
         self._asked.clear()
 
-    def warm(self, directory: int) -> tuple[int, int]:
+    def warm(self, directory: int, priority: int = WARM) -> tuple[int, int]:
         """Ask for every missing chunk below a directory; returns how many files and bytes that concerns."""
-        return self._ask_for(self._tree.index.subtree_files(directory), WARM)
+        return self._ask_for(self._tree.index.subtree_files(directory), priority)
 
     def _guess(self, ino: int) -> None:
         entry = self._tree.index.entry(ino)
@@ -87,7 +87,7 @@ class FetchAhead:
         elif plan is not None:
             below = self._tree.index.subtree_totals(plan.ino)
             if below is not None and below.bytes <= self._budget:
-                self.warm(plan.ino)
+                self.warm(plan.ino, TREE)
 
     def _is_present(self, ino: int, files: dict[int, File]) -> bool:
         """Whether there is nothing to fetch of a file; puts what is known of it into ``files``."""

@@ -21,7 +21,7 @@ import trio
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.errors import SwiftFSError, UsageError, printable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import Have, Hello, Refreshed
+from swiftfs.fetch.protocol import TREE, Have, Hello, Refreshed
 from swiftfs.fs import fuse
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
@@ -160,7 +160,7 @@ class _Session:
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
                     if settings.prefetch is Mode.ALL:
-                        self._vfs.ahead.warm(ROOT)
+                        self._vfs.ahead.warm(ROOT, TREE)
                     if settings.order_file is not None:
                         nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
