@@ -29,7 +29,7 @@ COMMANDS = {
     "umount": ("mount", "Unmount."),
     "status": ("status", "Show what a mount has done."),
     "refresh": ("mount", "Have a mount list its container again."),
-    "warm": ("mount", "Have a mount fetch everything."),
+    "warm": ("warm", "Have a mount fetch everything."),
     "order": ("order", "Tell a mount in which order its files will be read."),
     "cache": ("cache", "Show, check or empty the cache on this disk."),
     "doctor": ("doctor", "Check what mounting needs, and say how to mend it."),

@@ -1,4 +1,4 @@
-"""``swiftfs mount``, ``umount``, ``refresh`` and ``warm``: a mount's life from the command line."""
+"""``swiftfs mount``, ``umount`` and ``refresh``: a mount's life from the command line."""
 
 from __future__ import annotations
 
@@ -306,26 +306,3 @@ def refresh(mountpoint: Path) -> None:
 
     answer = ask_mount(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
     click.echo("{added} added, {changed} changed, {removed} removed; {files} files".format(**answer))
-
-
-@click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.argument("path", required=False, default="")
-@click.option("--wait", is_flag=True, help="Return when everything has been fetched.")
-def warm(mountpoint: Path, path: str, wait: bool) -> None:
-    """Fetch everything below PATH (default: all) into the cache.
-
-    \b
-    Example:
-      swiftfs warm /mnt/object training --wait
-    """
-    from swiftfs.mount.mounts import real_mountpoint
-
-    where = real_mountpoint(mountpoint)
-    answer = ask_mount(where, {"command": "warm", "path": path}, REFRESH_PATIENCE)
-    click.echo(f"fetching {answer['files']:,} files, {answer['bytes']:,} bytes")
-    while wait:
-        fetch = ask_mount(where, {"command": "status"}, ASK_PATIENCE)["fetch"]
-        if not fetch["waiting"] and not fetch["running"]:
-            return
-        time.sleep(POLL * 4)

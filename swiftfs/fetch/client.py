@@ -73,8 +73,9 @@ class _Pending:
 
 
 class FetchClient:
-    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for;
-    ``on_refreshed`` for every rebuild of the index."""
+    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for,
+    ``on_failed`` (inode, chunk) for every one that could not be fetched, ``on_refreshed`` for every rebuild of the
+    index."""
 
     def __init__(
         self,
@@ -82,11 +83,13 @@ class FetchClient:
         *,
         on_have: Callable[[Have], None],
         on_refreshed: Callable[[Refreshed], None],
+        on_failed: Callable[[int, int], None] = lambda ino, chunk: None,
         start: Spawn = spawn,
     ) -> None:
         self._hello = hello
         self._on_have = on_have
         self._on_refreshed = on_refreshed
+        self._on_failed = on_failed
         self._start = start
         self._pending: dict[tuple[int, int], _Pending] = {}
         self._answers: dict[type[Message], list[tuple[trio.Event, list[Message]]]] = {}
@@ -234,6 +237,7 @@ class FetchClient:
             self._on_have(message)
             self._settle(message.ino, message.chunk, message)
         elif isinstance(message, Failed):
+            self._on_failed(message.ino, message.chunk)
             self._settle(message.ino, message.chunk, message.exception())
         elif isinstance(message, AskAlive):
             self._send(Alive())

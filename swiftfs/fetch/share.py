@@ -17,7 +17,7 @@ FIRST = 4.0
 TOLERATED = 1.25
 """Times the seconds of an undisturbed fetch that a reader's fetch may take: its readers notice more than that."""
 GROWTH = 0.25
-"""What the held level grows by with each reader's fetch that was fast enough: a fetch more every four."""
+"""What the held level grows by with each reader's fetch that was fast enough beside a warm: one more every four."""
 SMOOTHED = 8
 """Undisturbed fetches that their usual seconds are taken over, about."""
 
@@ -60,8 +60,9 @@ class WarmShare:
             return
         scale = size.bit_length()
         usual = self._alone.get(scale)
-        if not warm:
+        if not warm:  # it says what is usual, and nothing of what readers would notice
             self._alone[scale] = seconds if usual is None else usual + (seconds - usual) / SMOOTHED
+            return
         if usual is None:
             return
         if seconds > TOLERATED * usual:

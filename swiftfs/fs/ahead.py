@@ -9,31 +9,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from swiftfs.fetch.protocol import NEXT_FILES, TREE, WARM, Forget, Touch, Want, Wants
+from swiftfs.fetch.protocol import NEXT_FILES, TREE, Forget, Touch, Want, Wants
 from swiftfs.fs.order import Ahead, Order, OrderPlanner
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
+from swiftfs.fs.warming import Tree, Warming
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
     from swiftfs.fs.file import Fetcher, File
     from swiftfs.index.entry import Entry
-    from swiftfs.index.reader import Reader as IndexReader
 
 WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
 KEPT_FILES = 4096
 """Files lately asked for and directories whose ancestors are remembered."""
-
-
-class Tree(Protocol):
-    """What is needed of the tree."""
-
-    @property
-    def index(self) -> IndexReader: ...
-
-    def file_of(self, entry: Entry) -> File: ...
 
 
 class FetchAhead:
@@ -48,6 +39,7 @@ class FetchAhead:
         self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self.planner = Planner(mode)
         self.order: OrderPlanner | None = None
+        self.warming = Warming(tree, cache, fetcher, budget)
 
     def opened(self, ino: int) -> None:
         """A file was opened: ask for what comes next. Never waits."""
@@ -72,10 +64,7 @@ class FetchAhead:
         """The tree was rebuilt: what was planned may be planned again."""
         self.planner.forget_trees()
         self._asked.clear()
-
-    def warm(self, directory: int, priority: int = WARM) -> tuple[int, int]:
-        """Ask for every missing chunk below a directory; returns how many files and bytes that concerns."""
-        return self._ask_for(self._tree.index.subtree_files(directory), priority)
+        self.warming.again()
 
     def _guess(self, ino: int) -> None:
         entry = self._tree.index.entry(ino)
@@ -83,11 +72,11 @@ class FetchAhead:
             return
         plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
         if isinstance(plan, NextFiles):
-            self._ask_for(self._tree.index.files_after(plan.ino, plan.count), NEXT_FILES)
+            self._ask_for_next(self._tree.index.files_after(plan.ino, plan.count))
         elif plan is not None:
             below = self._tree.index.subtree_totals(plan.ino)
             if below is not None and below.bytes <= self._budget:
-                self.warm(plan.ino, TREE)
+                self.warming.add([plan.ino], TREE)
 
     def _is_present(self, ino: int, files: dict[int, File]) -> bool:
         """Whether there is nothing to fetch of a file; puts what is known of it into ``files``."""
@@ -106,30 +95,22 @@ class FetchAhead:
         kept = [files[ino].key for ino in ahead.present if ino in files]
         if kept:
             self._fetcher.ask(Touch(kept))  # before what is fetched evicts them
-        wants = [files[ino].want(0, files[ino].chunks, NEXT_FILES) for ino in ahead.missing]
-        for start in range(0, len(wants), WANTS_BATCH):
-            self._fetcher.ask(Wants(wants[start : start + WANTS_BATCH]))
+        self._send([files[ino].want(0, files[ino].chunks, NEXT_FILES) for ino in ahead.missing])
 
-    def _ask_for(self, entries: Iterable[Entry], priority: int) -> tuple[int, int]:
-        files = size = 0
-        batch: list[Want] = []
+    def _ask_for_next(self, entries: Iterable[Entry]) -> None:
+        wants: list[Want] = []
         for entry in entries:
             if not entry.size or entry.ino in self._asked:
                 continue
             file = self._tree.file_of(entry)
-            if self._has_all(file):
-                continue
-            files += 1
-            size += file.size
-            if priority == NEXT_FILES:
+            if not self._has_all(file):
                 self._note_asked(entry.ino)
-            batch.append(file.want(0, file.chunks, priority))
-            if len(batch) >= WANTS_BATCH:
-                self._fetcher.ask(Wants(batch))
-                batch = []
-        if batch:
-            self._fetcher.ask(Wants(batch))
-        return files, size
+                wants.append(file.want(0, file.chunks, NEXT_FILES))
+        self._send(wants)
+
+    def _send(self, wants: list[Want]) -> None:
+        for start in range(0, len(wants), WANTS_BATCH):
+            self._fetcher.ask(Wants(wants[start : start + WANTS_BATCH]))
 
     def _note_asked(self, ino: int) -> None:
         """Windows overlap: a file that was asked for lately is not looked at again."""

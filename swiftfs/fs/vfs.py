@@ -252,6 +252,11 @@ class Vfs:
         """A chunk has arrived."""
         if message.data is None:
             self._cache.admit(message.key, message.chunk, ChunkRow(message.length, message.checksum))
+        self.ahead.warming.arrived(message.ino, message.chunk, failed=message.data is not None)
+
+    def failed(self, ino: int, chunk: int) -> None:
+        """A chunk could not be fetched, whoever wanted it."""
+        self.ahead.warming.arrived(ino, chunk, failed=True)
 
     def bad(self, key: str, chunk: int) -> None:
         """The cache's reader found a chunk damaged or gone."""

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from swiftfs.cache.reader import Reader as CacheReader
-from swiftfs.errors import SwiftFSError, UsageError, printable
+from swiftfs.errors import SwiftFSError, printable
 from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import TREE, Have, Hello, Refreshed
 from swiftfs.fs import fuse
@@ -30,6 +30,7 @@ from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
 from swiftfs.mount.ordering import Ordering
+from swiftfs.mount.warmer import Warmer
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,9 @@ class _Session:
                 mountpoint=os.fspath(settings.mountpoint),
                 pin=settings.pin,
             )
-            self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
+            self._fetch = FetchClient(
+                hello, on_have=self._have, on_refreshed=self._note_refreshed, on_failed=self._failed
+            )
             first = await nursery.start(self._fetch.run)
             self._index_path = first.index_path
             cache = CacheReader(settings.cache_dir, chunk_size=settings.chunk_size, on_bad=self._bad)
@@ -147,6 +150,7 @@ class _Session:
                 prefetch=settings.prefetch,
                 prefetch_budget=settings.cache_size,
             )
+            self._warmer = Warmer(self._vfs)
             self._ordering = Ordering(self._vfs, settings.mountpoint)
             self._operations = fuse.Operations(self._vfs, settings.view)
             try:
@@ -157,10 +161,11 @@ class _Session:
                     if settings.metrics is not None:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals)
+                    nursery.start_soon(self._vfs.ahead.warming.run)
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
                     if settings.prefetch is Mode.ALL:
-                        self._vfs.ahead.warm(ROOT, TREE)
+                        self._vfs.ahead.warming.add([ROOT], TREE)
                     if settings.order_file is not None:
                         nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
@@ -236,6 +241,10 @@ class _Session:
         if self._vfs is not None:
             self._vfs.have(message)
 
+    def _failed(self, ino: int, chunk: int) -> None:
+        if self._vfs is not None:
+            self._vfs.failed(ino, chunk)
+
     def _bad(self, key: str, chunk: int) -> None:
         if self._vfs is not None:
             self._vfs.bad(key, chunk)
@@ -268,7 +277,7 @@ class _Session:
                     )
 
     def _commands(self) -> dict[str, control.Command]:
-        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warm_command}
+        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}
 
     async def _status(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._vfs is not None
@@ -315,14 +324,3 @@ class _Session:
             "removed": answer.removed,
             "files": answer.files,
         }
-
-    async def _warm_command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        assert self._vfs is not None
-        ino = ROOT
-        for name in [part for part in str(request.get("path", "")).split("/") if part]:
-            entry = self._vfs.child(ino, os.fsencode(name))
-            if entry is None:
-                raise UsageError(f"no such file or directory in the mount: {request.get('path')}")
-            ino = entry.ino
-        files, size = self._vfs.ahead.warm(ino)
-        return {"files": files, "bytes": size}

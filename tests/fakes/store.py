@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ class MemoryFetcher:
     chunk_size: int
     objects: dict[str, bytes]
     on_have: Callable[[Have], None] = lambda have: None
+    on_failed: Callable[[int, int], None] = lambda ino, chunk: None
     failures: dict[str, list[SwiftFSError]] = field(default_factory=dict)
     asked: list[Message] = field(default_factory=list)
     fetched: list[tuple[str, int]] = field(default_factory=list)
@@ -52,8 +52,10 @@ class MemoryFetcher:
         if isinstance(message, Wants):
             for want in message.wants:
                 for chunk in range(want.first, want.stop):
-                    with contextlib.suppress(SwiftFSError):
-                        self._fetch(want, chunk)
+                    try:
+                        self.on_have(self._fetch(want, chunk))
+                    except SwiftFSError:
+                        self.on_failed(want.ino, chunk)
         elif isinstance(message, Bad):
             self.cache.drop(message.key, message.chunk)
         elif isinstance(message, Touch):

@@ -89,6 +89,7 @@ def make_tree(tmp_path: Path) -> Iterator[object]:
             prefetch_budget=budget,
         )
         fetcher.on_have = vfs.have
+        fetcher.on_failed = vfs.failed
         closing.extend([vfs.close, reader.close, index.close, writer.close])
         return Tree(vfs, fetcher, index)
 
@@ -208,16 +209,6 @@ async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) ->
         tree.vfs.opened(tree.ino(name))
 
     assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
-
-
-@pytest.mark.trio
-async def test_warming_asks_only_for_what_is_missing(make_tree) -> None:  # type: ignore[no-untyped-def]
-    """A second warm of the same tree fetches nothing."""
-    tree = make_tree({f"d/{number}": body(50, number) for number in range(30)})
-
-    assert tree.vfs.ahead.warm(tree.ino("d")) == (30, 1500)
-    tree.fetcher.cache.flush()
-    assert tree.vfs.ahead.warm(tree.ino("d")) == (0, 0)
 
 
 def told(tree: Tree, names: list[str]) -> Order:
