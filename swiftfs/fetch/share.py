@@ -14,12 +14,16 @@ LEAST = 1 / 8
 """The held level at the least: a warm must end, however long readers go on. So few are behind one read in a hundred."""
 FIRST = 4.0
 """Fetches at once that a warm begins with while nobody waits."""
-TOLERATED = 1.25
-"""Times the seconds of an undisturbed fetch that a reader's fetch may take: its readers notice more than that."""
+TOLERATED = 1.4
+"""Times the seconds of a quick undisturbed fetch that a reader's fetch may take: readers notice more than that."""
 GROWTH = 0.25
 """What the held level grows by with each reader's fetch that was fast enough beside a warm: one more every four."""
-SMOOTHED = 8
-"""Undisturbed fetches that their usual seconds are taken over, about."""
+QUICKER = 1 / 4
+SLOWER = 1 / 16
+"""What an undisturbed fetch that was quicker or slower than usual changes of that. Quicker ones count for more: what
+made others slower, another user of the store perhaps, is no reason to put a warm on top of it."""
+PROBE = 16
+"""Fetches of readers beside a warm after which it pauses for one, to find out anew what is usual."""
 
 
 @dataclass(slots=True)
@@ -33,11 +37,14 @@ class WarmShare:
     _demands: int = 0
     _ended: int = 0
     _ticked_at: int = 0
+    _unprobed: int = 0
     _alone: dict[int, float] = field(default_factory=dict)
 
     @property
     def allowed(self) -> int:
         """Fetches of a warm that may run at once now."""
+        if self._unprobed >= PROBE:
+            return 0
         return min(self.most, int(self._level)) if self._level >= 1 else int(self._credit)
 
     @property
@@ -59,15 +66,15 @@ class WarmShare:
         if seconds is None:
             return
         scale = size.bit_length()
-        usual = self._alone.get(scale)
+        usual = self._alone.get(scale, seconds)
         if not warm:  # it says what is usual, and nothing of what readers would notice
-            self._alone[scale] = seconds if usual is None else usual + (seconds - usual) / SMOOTHED
+            self._alone[scale] = usual + (seconds - usual) * (QUICKER if seconds < usual else SLOWER)
+            self._unprobed = 0
             return
-        if usual is None:
-            return
+        self._unprobed += 1
         if seconds > TOLERATED * usual:
             self._held = max(LEAST, self._held / 2)
-        else:
+        elif scale in self._alone:
             self._held = min(self.most, self._held + GROWTH)
         self._level = self._held
 
@@ -79,9 +86,10 @@ class WarmShare:
         """Some moments have passed; whether a warm may start again because no reader waited for the store in them."""
         quiet = not self._demands and self._ticked_at == self.moment
         self._ticked_at = self.moment
-        if not quiet or self._level >= 1:
+        if not quiet or self.allowed:
             return False
-        self._level = 1.0
+        self._unprobed = 0
+        self._level = max(1.0, self._level)
         return True
 
     def warm_ends(self, started: int) -> None:
