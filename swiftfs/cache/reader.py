@@ -113,6 +113,11 @@ class Reader:
         """What is known of the chunk; None when it is not in the cache."""
         return self._admitted.get((key, chunk)) or self._row(key, chunk)
 
+    def holds(self, key: str, chunk: int) -> bool:
+        """Whether the chunk is in the cache by its table: an announced one may have been evicted again since. One that
+        came within the last moments is not in the table yet; asking for it again costs no request."""
+        return self._row(key, chunk) is not None
+
     def read(self, key: str, size: int, chunk: int, start: int, stop: int) -> bytes | None:
         """The bytes ``[start, stop)`` of chunk ``chunk`` of an object of ``size`` bytes; None for a miss.
 

@@ -86,8 +86,9 @@ class _Pending:
 
 
 class FetchClient:
-    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for;
-    ``on_refreshed`` for every rebuild of the index."""
+    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for,
+    ``on_failed`` (inode, chunk) for every one that could not be fetched, ``on_refreshed`` for every rebuild of the
+    index."""
 
     def __init__(
         self,
@@ -95,11 +96,13 @@ class FetchClient:
         *,
         on_have: Callable[[Have | HavePieces], None],
         on_refreshed: Callable[[Refreshed], None],
+        on_failed: Callable[[int, int], None] = lambda ino, chunk: None,
         start: Spawn = spawn,
     ) -> None:
         self._hello = hello
         self._on_have = on_have
         self._on_refreshed = on_refreshed
+        self._on_failed = on_failed
         self._start = start
         self._pending: dict[WantId, _Pending] = {}
         self._pieces: dict[tuple[int, int], _Pending] = {}
@@ -313,6 +316,8 @@ class FetchClient:
             self._on_have(message)
             self._settle((message.ino, message.first, message.stop), message)
         elif isinstance(message, Failed):
+            if not message.stop:
+                self._on_failed(message.ino, message.chunk)
             self._settle((message.ino, message.chunk, message.stop), message.exception())
         elif isinstance(message, AskAlive):
             self._send(Alive())

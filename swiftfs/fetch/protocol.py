@@ -24,8 +24,10 @@ a broken stream."""
 DEMAND = 0
 READAHEAD = 1
 NEXT_FILES = 2
-WARM = 3
-"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; everything."""
+TREE = 3
+WARM = 4
+"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; the rest of a tree
+that is being read; what somebody wants in the cache, which yields to readers, see ``fetch.share``."""
 
 
 WantId = tuple[int, int, int]
@@ -111,9 +113,11 @@ class Wants(Message, frozen=True):
 
 
 class Forget(Message, frozen=True):
-    """Drop what waits with this priority or a less urgent one: a plan was given up. What runs is finished."""
+    """Drop what waits with a priority from ``priority`` to ``last``, the least urgent: a plan was given up. What runs
+    is finished."""
 
     priority: int
+    last: int = WARM
 
 
 class Touch(Message, frozen=True):

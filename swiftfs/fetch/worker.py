@@ -215,7 +215,7 @@ class Worker:
                         self._jobs.add(want)
                     self._pump()
                 case protocol.Forget():
-                    self._jobs.forget(message.priority)
+                    self._jobs.forget(message.priority, message.last)
                 case protocol.Touch():
                     self._cache.touch(message.keys)
                 case protocol.Bad():
@@ -276,7 +276,9 @@ class Worker:
             if ino == want.ino and first * PIECE_BYTES <= head_stop < min(last * PIECE_BYTES, stop):
                 head_stop = min(last * PIECE_BYTES, stop)
                 coming.append(task)
+        began = asyncio.get_running_loop().time()
         data = await self._get(version, ByteRange(head_stop, stop))
+        job.seconds = asyncio.get_running_loop().time() - began
         if coming:  # runs of the chunk's head were under way
             await asyncio.wait(coming, timeout=self._hello.deadline)
             head = self._cache.read_head(pieces, version.size, chunk)[: head_stop - start]
@@ -350,6 +352,8 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH)
             self._cache.flush()
+            if self._jobs.tick():
+                self._pump()
 
     async def _watch_parent(self) -> None:
         """Ask for signs of life; when none comes for too long, end the mount so that its readers are freed."""

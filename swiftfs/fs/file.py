@@ -1,12 +1,23 @@
-"""A file of the tree, ready to be read: its version, its keys in the cache, and the messages that ask for its bytes."""
+"""A file of the tree, ready to be read: its version, its keys in the cache, and whom to ask for its bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
-from swiftfs.fetch.protocol import DEMAND, Want
+from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Message, Want
+
+
+class Fetcher(Protocol):
+    """What the tree needs of the fetch process."""
+
+    async def chunk(self, want: Want) -> Have: ...
+
+    async def pieces(self, want: Want) -> list[HavePieces]: ...
+
+    def ask(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,24 +13,25 @@ import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from swiftfs.cache.names import chunk_count, has_pieces, object_key, pieces_key
 from swiftfs.cache.reader import ChunkRow
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
-from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, WARM, Bad, Have, HavePieces, Message, Touch, Want, Wants
-from swiftfs.fs.file import File
+from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
+from swiftfs.fs.ahead import FetchAhead
+from swiftfs.fs.file import Fetcher, File
 from swiftfs.fs.pattern import Plan
-from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 from swiftfs.fs.ranges import Ranges
 from swiftfs.fs.slowest import Slowest, Wait
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
+    from swiftfs.fs.prefetch import Mode
     from swiftfs.index.entry import Change, Entry, Totals
     from swiftfs.index.reader import Reader as IndexReader
     from swiftfs.model import ObjectVersion
@@ -41,8 +42,6 @@ KEPT_FILES = 4096
 """Files whose version and cache key are kept ready: what a few training workers have open or read again soon."""
 TOUCH_BATCH = 256
 """Cache keys in one message about recency: one message per file would cost more than the read."""
-WANTS_BATCH = 512
-"""Wants in one message: a frame of about 100 KB."""
 READ_ATTEMPTS = 5
 """Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
 CACHE_ATTEMPTS = 2
@@ -57,16 +56,6 @@ a second time at once, and the program would wait for two deadlines."""
 
 
 T = TypeVar("T")
-
-
-class Fetcher(Protocol):
-    """What the tree needs of the fetch process."""
-
-    async def chunk(self, want: Want) -> Have: ...
-
-    async def pieces(self, want: Want) -> list[HavePieces]: ...
-
-    def ask(self, message: Message) -> None: ...
 
 
 @dataclass(slots=True)
@@ -109,17 +98,19 @@ class Vfs:
         self._container = container
         self._chunk_size = chunk_size
         self._ranges = Ranges(cache, fetcher, self, chunk_size=chunk_size, streams=streams)
-        self._prefetch_budget = prefetch_budget
         self._files: OrderedDict[int, File] = OrderedDict()
-        self._asked: OrderedDict[int, None] = OrderedDict()
-        self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self._touched: set[str] = set()
         self._late: tuple[str, int, float, DeadlineExceeded] | None = None
         self._generation = self._index.generation()
-        self.planner = Planner(prefetch)
+        self.ahead = FetchAhead(self, cache, fetcher, prefetch, prefetch_budget)
         self.counters = ReadCounters()
         self.slowest = Slowest()
         self.changed = False
+
+    @property
+    def index(self) -> IndexReader:
+        """The index as it is now: another one after it was made anew."""
+        return self._index
 
     def close(self) -> None:
         """Close the index."""
@@ -157,8 +148,7 @@ class Vfs:
         generation = self._index.generation()
         changes = self._index.changes_since(self._generation)
         self._generation = generation
-        self.planner.forget_trees()
-        self._asked.clear()
+        self.ahead.refreshed()
         return changes
 
     def place(self, ino: int) -> tuple[int, bytes] | None:
@@ -171,60 +161,7 @@ class Vfs:
     def opened(self, ino: int) -> None:
         """A file was opened: plan what comes next. Never waits."""
         self.counters.opens += 1
-        if self.planner.mode is not Mode.AUTO or not self._prefetch_budget:
-            return
-        entry = self._index.entry(ino)
-        if entry is None:
-            return
-        plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
-        if isinstance(plan, NextFiles):
-            self._ask_for(self._index.files_after(plan.ino, plan.count), NEXT_FILES)
-        elif plan is not None:
-            below = self._index.subtree_totals(plan.ino)
-            if below is not None and below.bytes <= self._prefetch_budget:
-                self.warm(plan.ino)
-
-    def warm(self, directory: int) -> tuple[int, int]:
-        """Ask for every missing chunk below a directory; returns how many files and bytes that concerns."""
-        return self._ask_for(self._index.subtree_files(directory), WARM)
-
-    def _ask_for(self, entries: Iterable[Entry], priority: int) -> tuple[int, int]:
-        files = size = 0
-        batch: list[Want] = []
-        for entry in entries:
-            if not entry.size or entry.ino in self._asked:
-                continue
-            file = self._file_of(entry)
-            if all(self._cache.find(file.key, chunk) for chunk in range(file.chunks)):
-                continue
-            files += 1
-            size += file.size
-            if priority == NEXT_FILES:
-                self._note_asked(entry.ino)
-            batch.append(file.want(0, file.chunks, priority))
-            if len(batch) >= WANTS_BATCH:
-                self._fetcher.ask(Wants(batch))
-                batch = []
-        if batch:
-            self._fetcher.ask(Wants(batch))
-        return files, size
-
-    def _note_asked(self, ino: int) -> None:
-        """Windows overlap: a file that was asked for lately is not looked at again."""
-        self._asked[ino] = None
-        if len(self._asked) > KEPT_FILES:
-            self._asked.popitem(last=False)
-
-    def _ancestors_of(self, directory: int) -> tuple[int, ...]:
-        """The directories from the root down to ``directory``; they never change while their numbers live."""
-        known = self._ancestors.get(directory)
-        if known is None:
-            entry = self._index.entry(directory)
-            above = self._ancestors_of(entry.parent) if entry is not None and entry.parent else ()
-            known = self._ancestors[directory] = (*above, directory)
-            if len(self._ancestors) > KEPT_FILES:
-                self._ancestors.popitem(last=False)
-        return known
+        self.ahead.opened(ino)
 
     async def read(self, ino: int, offset: int, size: int) -> bytes:
         """Bytes ``[offset, offset + size)`` of a file, cut at its end; never fewer for any other reason.
@@ -331,8 +268,14 @@ class Vfs:
         if isinstance(message, HavePieces):
             for number, row in enumerate(message.rows, message.first):
                 self._cache.admit(message.key, number, ChunkRow(*row))
-        elif message.data is None:
+            return
+        if message.data is None:
             self._cache.admit(message.key, message.chunk, ChunkRow(message.length, message.checksum))
+        self.ahead.warming.arrived(message.ino, message.chunk, failed=message.data is not None)
+
+    def failed(self, ino: int, chunk: int) -> None:
+        """A chunk could not be fetched, whoever wanted it."""
+        self.ahead.warming.arrived(ino, chunk, failed=True)
 
     def bad(self, key: str, chunk: int) -> None:
         """The cache's reader found a chunk damaged or gone."""
@@ -371,7 +314,8 @@ class Vfs:
             self._files.popitem(last=False)
         return file
 
-    def _file_of(self, entry: Entry) -> File:
+    def file_of(self, entry: Entry) -> File:
+        """The file that an entry stands for, ready to be asked for."""
         return self._file_from(entry.ino, self._index.version_of(entry))
 
     def _file_from(self, ino: int, version: ObjectVersion) -> File:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ class MemoryFetcher:
     chunk_size: int
     objects: dict[str, bytes]
     on_have: Callable[[Have | HavePieces], None] = lambda have: None
+    on_failed: Callable[[int, int], None] = lambda ino, chunk: None
     failures: dict[str, list[SwiftFSError]] = field(default_factory=dict)
     asked: list[Message] = field(default_factory=list)
     fetched: list[tuple[str, int]] = field(default_factory=list)
@@ -60,12 +60,16 @@ class MemoryFetcher:
         if isinstance(message, Wants):
             for want in message.wants:
                 for chunk in range(want.first, want.stop):
-                    with contextlib.suppress(SwiftFSError):
-                        self._fetch(want, chunk)
+                    try:
+                        self.on_have(self._fetch(want, chunk))
+                    except SwiftFSError:
+                        self.on_failed(want.ino, chunk)
         elif isinstance(message, Bad):
             (self.cache.drop_pieces if message.pieces else self.cache.drop)(message.key, message.chunk)
+        elif isinstance(message, Touch):
+            self.cache.touch(message.keys)
         else:
-            assert isinstance(message, Touch | Forget)
+            assert isinstance(message, Forget)
 
     def _fetch_pieces(self, want: Want) -> HavePieces:
         self._fail(want)

@@ -21,6 +21,7 @@ from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
 from swiftfs.fetch.protocol import Bad, Touch, Wants
 from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.build import Index
@@ -101,6 +102,7 @@ def make_tree(tmp_path: Path) -> Iterator[object]:
             prefetch_budget=budget,
         )
         fetcher.on_have = vfs.have
+        fetcher.on_failed = vfs.failed
         closing.extend([vfs.close, reader.close, index.close, writer.close])
         return Tree(vfs, fetcher, index)
 
@@ -222,13 +224,52 @@ async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) ->
     assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
 
 
-@pytest.mark.trio
-async def test_warming_asks_only_for_what_is_missing(make_tree) -> None:  # type: ignore[no-untyped-def]
-    """A second warm of the same tree fetches nothing."""
-    tree = make_tree({f"d/{number}": body(50, number) for number in range(30)})
+def told(tree: Tree, names: list[str]) -> Order:
+    entries = [tree.vfs.entry(tree.ino(name)) for name in names]
+    return Order.of([entry.ino for entry in entries], [entry.size for entry in entries])
 
-    assert tree.vfs.warm(tree.ino("d")) == (30, 1500)
-    assert tree.vfs.warm(tree.ino("d")) == (0, 0)
+
+@pytest.mark.trio
+@pytest.mark.parametrize("limit", [1 << 30, 3000 * 60])
+async def test_an_order_is_fetched_ahead_and_nothing_of_it_twice(make_tree, limit: int) -> None:  # type: ignore[no-untyped-def]
+    """Read in an order that was told no open waits, and each file is fetched once an epoch at the most, also where
+    the cache holds a tenth of them and the next epoch finds some of its files there."""
+    objects = {f"d/{number:04}.jpg": body(3000, number) for number in range(600)}
+    tree = make_tree(objects, mode=Mode.ORDER, limit=limit, budget=limit)
+    for epoch in range(2):
+        names = list(objects)
+        random.Random(epoch).shuffle(names)
+        before = len(tree.fetcher.fetched)
+        tree.vfs.ahead.follow(told(tree, names))
+        for at, name in enumerate(names):
+            ino = tree.ino(name)
+            tree.vfs.opened(ino)
+            assert await tree.vfs.read(ino, 0, 3000) == objects[name]
+            if not at % 8:
+                tree.vfs.keep_house()
+        fetched = tree.fetcher.fetched[before:]
+        assert len(set(fetched)) == len(fetched)
+
+    assert tree.vfs.counters.misses == 0
+    if limit == 1 << 30:
+        assert len(tree.fetcher.fetched) == 600
+
+
+@pytest.mark.trio
+async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Files of an order are not guessed about; what is asked for comes from the order alone, until there is none."""
+    objects = {f"{number:04}.jpg": body(100, number) for number in range(300)}
+    tree = make_tree(objects, mode=Mode.AUTO)
+    names = list(objects)
+    tree.vfs.ahead.follow(told(tree, names[::-1][:260]))
+    for name in names[100:104]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted(name for name, _ in tree.fetcher.fetched) == names[40:]
+
+    tree.vfs.ahead.follow(Order.of([], []))
+    for name in names[:4]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[3:19], *names[40:]]
 
 
 @pytest.mark.trio
