@@ -97,12 +97,13 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request that reached the proxy, and the name of the action that broke it."""
+    """One request that reached the proxy, the name of the action that broke it, and its body's bytes."""
 
     method: str
     target: str
     headers: Headers
     action: str | None
+    size: int = 0
 
 
 class Gone(Exception):
@@ -421,6 +422,10 @@ class FaultProxy:
         """How many requests were broken since the last ``broken`` began."""
         return sum(seen.action is not None for seen in self.seen)
 
+    def settle(self) -> None:
+        """Wait until every connection is over, once the clients have gone: nothing is on its way to the server."""
+        self._call(self._settled())
+
     def _call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
@@ -435,6 +440,10 @@ class FaultProxy:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _settled(self) -> None:
+        if self._connections:
+            await asyncio.wait(self._connections)
 
     def _take(self, request: Request) -> Action | None:
         with self._lock:
@@ -456,9 +465,8 @@ class FaultProxy:
         try:
             async for request in _requests(reader, writer):
                 action = self._take(request)
-                self.seen.append(
-                    Seen(request.method, request.target, request.headers, type(action).__name__ if action else None)
-                )
+                played = type(action).__name__ if action else None
+                self.seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
                 exchange = Exchange(request, self._forward, self._memory, reader, writer)
                 if action is not None:
                     await action.play(exchange)
