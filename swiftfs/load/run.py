@@ -24,7 +24,7 @@ from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
-from swiftfs.load.leftovers import remove_leftovers, verify_large
+from swiftfs.load.leftovers import remove_abandoned, remove_leftovers, verify_large
 from swiftfs.load.manifest import Described, write_manifest
 from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
 from swiftfs.load.options import LoadOptions
@@ -179,6 +179,8 @@ class _Run:
         digest = None
         complete = outcome.fatal is None and not self._interrupt.presses and not failures
         if complete and (request.dry_run or (verified is not None and not verified.unproven)):
+            if not request.dry_run:
+                await remove_abandoned(self._client, self._journal, request.container)
             if options.delete_extra:
                 deleted = await self._delete(there)
             if options.manifest and not request.dry_run:
