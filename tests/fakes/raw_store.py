@@ -21,14 +21,10 @@ class RawStore:
             row["name"]: (row["bytes"], row.get("slo_etag", row["hash"]).strip('"')) for row in self._rows(container)
         }
 
-    def everything(self, container: str) -> dict[str, str]:
-        """ETags of the container's objects and of their segments, by container and name."""
-        homes = (container, f"{container}_segments")
-        return {f"{home}/{name}": etag for home in homes for name, (_, etag) in self.objects(home).items()}
-
-    def place(self, target: str) -> str:
+    def place(self, target: str) -> tuple[str, str]:
         """Container and name that the target of a request means."""
-        return unquote(urlsplit(target).path).removeprefix(f"{self._parts.path}/")
+        container, _, name = unquote(urlsplit(target).path).removeprefix(f"{self._parts.path}/").partition("/")
+        return container, name
 
     def _rows(self, container: str) -> list[dict[str, Any]]:
         connection = http.client.HTTPConnection(self._parts.hostname or "", self._parts.port, timeout=60)

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import random
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ from fakes.forked import Forked, Running
 from fakes.profiles import Size, sized
 from fakes.raw_store import RawStore
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from swiftfs.config import Remote
 from swiftfs.localcloud import Cloud
@@ -61,6 +62,7 @@ STALL = 0.4
 """Seconds without a byte after which these loads give a connection up."""
 CONSTANTS = {
     "swiftfs.load.segments:SMALLEST_SEGMENT": SEGMENT,
+    "swiftfs.load.segments:MIB": SEGMENT,
     "swiftfs.load.journal:SETTLED": 0,
     "swiftfs.swift.transport:STALL": STALL,
     "swiftfs.load.run:SMALL": SEGMENT,
@@ -82,7 +84,9 @@ FAILING: tuple[Action, ...] = (
     redirect(302, "http://127.0.0.1:9/"), SetHeader("Etag", "0" * 32), RepeatPage(),
 )  # fmt: skip
 """Faults after which a load may say that it has failed."""
-TARGETS = (("PUT", r"/up-\d+/"), ("PUT", "_segments"), ("PUT", "manifest=put"), ("HEAD", ""), (None, ""))
+Listed = dict[str, tuple[int, str]]
+"""Size and ETag of objects by name."""
+TARGETS = (("PUT", r"/up-[^/_]+/"), ("PUT", "_segments"), ("PUT", "manifest=put"), ("HEAD", ""), (None, ""))
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Bench:
     proxy: FaultProxy
     loads: Forked
     top: Path
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
     number: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -161,7 +166,9 @@ class UploadMachine(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.container = f"up-{next(bench.number)}"
+        self.container = f"up-{bench.name}-{next(bench.number)}"
+        self.segments = self.container + SEGMENTS_SUFFIX
+        self.listed: dict[str, Listed] = {}
         self.home = bench.top / self.container
         self.tree = self.home / "tree"
         self.tree.mkdir(parents=True)
@@ -202,6 +209,14 @@ class UploadMachine(RuleBasedStateMachine):
         path.write_bytes(content)
         self.files[name] = content
         self.versions.setdefault(name, set()).add((len(content), etag(content)))
+
+    @initialize(names=st.lists(st.sampled_from(NAMES), max_size=8), large=st.sampled_from(SIZES))
+    def begin(self, names: list[str], large: int) -> None:
+        for number, name in enumerate(names):
+            if self.free(name):
+                self.write(name, body(SIZES[number % 3], number))
+        if self.free("big"):
+            self.write("big", body(large, 0))
 
     @rule(
         names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=6),
@@ -299,7 +314,7 @@ class UploadMachine(RuleBasedStateMachine):
         self, *faults: Fault, extra: bool, transfers: int = 4, changing: str | None = None
     ) -> tuple[int, list[Seen]]:
         """Run one load to its end; what holds for every one is checked here."""
-        stored = self.bench.store.everything(self.container)
+        before = self.listed
         options = ["--delete-extra"] if extra else []
         words = [
             "load", self.tree, f"local:{self.container}", "--multi-thread-cutoff", f"{SEGMENT}B", "--segment-size",
@@ -310,12 +325,12 @@ class UploadMachine(RuleBasedStateMachine):
                 self.running = self.bench.loads.start(*words, environ=self.environ)
             code = self.running.wait()
             self.bench.proxy.settle()
-        assert not self.wrong, self.wrong
-        self.look()
+        self.listed = {home: self.bench.store.objects(home) for home in (self.container, self.segments)}
+        self.look(self.listed[self.container])
         assert not self.wrong, self.wrong
         if code == 0:
             self.check_complete(extra=extra, changing=changing)
-        self.check_sent(stored, seen)
+        self.check_sent(before, seen)
         return code, seen
 
     def kill(self) -> None:
@@ -329,33 +344,34 @@ class UploadMachine(RuleBasedStateMachine):
 
     # What holds
 
-    def look(self) -> None:
+    def look(self, listed: Listed | None = None) -> None:
         """R2: whatever is listed, at whatever moment, is a version that its file has had, and whole."""
-        for name, found in self.bench.store.objects(self.container).items():
+        for name, found in (listed or self.bench.store.objects(self.container)).items():
             if found not in self.versions.get(name, ()):
                 self.wrong.append(f"{name!r} is listed as {found}")
 
     def check_complete(self, *, extra: bool, changing: str | None = None) -> None:
         """R2: the listing has every file as it is, and with ``extra`` nothing else."""
         wanted = {name: (len(content), etag(content)) for name, content in self.files.items() if name != changing}
-        found = self.bench.store.objects(self.container)
+        found = dict(self.listed[self.container])
         if not extra:
             found = {name: entry for name, entry in found.items() if name in wanted}
         found.pop(changing or "", None)
         assert found == wanted, self.said()
 
-    def check_sent(self, stored: dict[str, str], seen: list[Seen]) -> None:
+    def check_sent(self, before: dict[str, Listed], seen: list[Seen]) -> None:
         """R4: what the store had is not sent again, and nothing is sent twice unless its first time was broken."""
         answered: set[tuple[str, str]] = set()
         for one in seen:
             if one.method != "PUT" or not one.size or "multipart-manifest" in one.target:
                 continue
             promised = next(value for key, value in one.headers if key.lower() == "etag")
-            place = (self.bench.store.place(one.target), promised)
-            assert stored.get(place[0]) != promised, f"sent again: {one.target}\n{self.said()}"
-            assert place not in answered, f"sent twice: {one.target}"
+            home, name = self.bench.store.place(one.target)
+            there = before.get(home, {}).get(name)
+            assert there is None or there[1] != promised, f"sent again: {one.target}\n{self.said()}"
+            assert (one.target, promised) not in answered, f"sent twice: {one.target}"
             if one.action is None:
-                answered.add(place)
+                answered.add((one.target, promised))
 
     def check_segments(self) -> None:
         """R9 of segments: those of the present large objects, with their MD5s, and no others."""
@@ -366,7 +382,7 @@ class UploadMachine(RuleBasedStateMachine):
             for number, part in enumerate(parts(content))
         }
         count = sum(len(parts(content)) for content in self.files.values() if len(content) >= SEGMENT)
-        listed = self.bench.store.objects(self.container + SEGMENTS_SUFFIX)
+        listed = self.listed[self.segments]
         found = {
             (int(name.rpartition("/")[2].partition("-")[0]), digest, size) for name, (size, digest) in listed.items()
         }
