@@ -371,6 +371,8 @@ class FaultProxy:
     dialect: Dialect | None = None
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    in_flight: int = 0
+    """Requests that have come whole and whose answer has not gone."""
     _faults: list[tuple[Fault, list[int]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _memory: dict[str, Response] = field(default_factory=dict)
@@ -468,10 +470,14 @@ class FaultProxy:
                 played = type(action).__name__ if action else None
                 self.seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
                 exchange = Exchange(request, self._forward, self._memory, reader, writer)
-                if action is not None:
-                    await action.play(exchange)
-                else:
-                    await exchange.answer(await self._forward(request))
+                self.in_flight += 1
+                try:
+                    if action is not None:
+                        await action.play(exchange)
+                    else:
+                        await exchange.answer(await self._forward(request))
+                finally:
+                    self.in_flight -= 1
         except (Gone, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:

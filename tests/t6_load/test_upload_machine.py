@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 import random
-import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,6 @@ from fakes.fault_proxy import (
     Exchange,
     Extra,
     Fault,
-    FaultProxy,
     Gone,
     HangUp,
     RepeatPage,
@@ -35,21 +32,18 @@ from fakes.fault_proxy import (
     Truncate,
     redirect,
 )
-from fakes.forked import Forked, Running
+from fakes.forked import Running
+from fakes.load_bench import SEGMENT, SMALL_SEGMENTS, Bench, Listed, open_bench
 from fakes.profiles import Size, sized
-from fakes.raw_store import RawStore
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from swiftfs.config import Remote
 from swiftfs.localcloud import Cloud
 from swiftfs.model import SEGMENTS_SUFFIX
-from swiftfs.swift.client import open_client
 
 pytestmark = pytest.mark.cloud
 
-SEGMENT = 4096
-"""Bytes of a segment, and from which a file has some; a Swift on this machine takes any size."""
 SIZES = (0, 1, 700, SEGMENT - 1, SEGMENT, 3 * SEGMENT, 5 * SEGMENT + 9)
 NAMES = (
     "a", "b", "d/a", "d/b", "d/d/a", "big", "d/big", "-x", " sp ace ", "new\nline", "%2F", "q?#&+", "é", "é",
@@ -60,13 +54,7 @@ REFUSED = os.fsdecode(b"bad\xff")
 """A name that no object can have."""
 STALL = 0.4
 """Seconds without a byte after which these loads give a connection up."""
-CONSTANTS = {
-    "swiftfs.load.segments:SMALLEST_SEGMENT": SEGMENT,
-    "swiftfs.load.segments:MIB": SEGMENT,
-    "swiftfs.load.journal:SETTLED": 0,
-    "swiftfs.swift.transport:STALL": STALL,
-    "swiftfs.load.run:SMALL": SEGMENT,
-}
+CONSTANTS = {**SMALL_SEGMENTS, "swiftfs.load.journal:SETTLED": 0, "swiftfs.swift.transport:STALL": STALL}
 
 PASSING: tuple[Action, ...] = (
     Reset(), Reset(-1), Swallow(), Swallow(hold=True), Stall(), Truncate(0), Extra(), HangUp(), Trickle(1, 0.001),
@@ -84,8 +72,6 @@ FAILING: tuple[Action, ...] = (
     redirect(302, "http://127.0.0.1:9/"), SetHeader("Etag", "0" * 32), RepeatPage(),
 )  # fmt: skip
 """Faults after which a load may say that it has failed."""
-Listed = dict[str, tuple[int, str]]
-"""Size and ETag of objects by name."""
 TARGETS = (("PUT", r"/up-[^/_]+/"), ("PUT", "_segments"), ("PUT", "manifest=put"), ("HEAD", ""), (None, ""))
 
 
@@ -114,31 +100,10 @@ class Watch:
         await exchange.answer(await exchange.forward(exchange.request))
 
 
-@dataclass
-class Bench:
-    """What all runs of the machine share: the cloud with a token, the proxy, the server of loads."""
-
-    store: RawStore
-    proxy: FaultProxy
-    loads: Forked
-    top: Path
-    name: str = field(default_factory=lambda: secrets.token_hex(4))
-    number: Iterator[int] = field(default_factory=itertools.count)
-
-
 @pytest.fixture
 def bench(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Bench]:
-    async def token() -> str:
-        async with open_client(remote) as client:
-            await client.storage_url()
-            return (await client._transport._auth.token()).value
-
-    with FaultProxy(cloud.storage_url) as proxy, Forked(tmp_path, CONSTANTS) as loads:
-        store = RawStore(cloud.storage_url, asyncio.run(token()))
-        config = tmp_path / "rclone.conf"
-        config.write_text(f"[local]\ntype = swift\nstorage_url = {proxy.url}\nauth_token = {store.token}\n")
-        config.chmod(0o600)
-        yield Bench(store, proxy, loads, tmp_path)
+    with open_bench(cloud.storage_url, remote, tmp_path, CONSTANTS) as made:
+        yield made
 
 
 def body(size: int, seed: int) -> bytes:
@@ -166,7 +131,7 @@ class UploadMachine(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.container = f"up-{bench.name}-{next(bench.number)}"
+        self.container = bench.container()
         self.segments = self.container + SEGMENTS_SUFFIX
         self.listed: dict[str, Listed] = {}
         self.home = bench.top / self.container
@@ -177,12 +142,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.running: Running | None = None
         self.lock = threading.Lock()
         self.wrong: list[str] = []
-        names = ("PATH", "LANG", "PYTHONPATH")
-        self.environ = {
-            **{name: os.environ[name] for name in names if name in os.environ},
-            "RCLONE_CONFIG": str(bench.top / "rclone.conf"),
-            "HOME": str(self.home),
-        }
+        self.environ = bench.environ(self.home)
 
     def teardown(self) -> None:
         self.settle()
@@ -325,7 +285,7 @@ class UploadMachine(RuleBasedStateMachine):
                 self.running = self.bench.loads.start(*words, environ=self.environ)
             code = self.running.wait()
             self.bench.proxy.settle()
-        self.listed = {home: self.bench.store.objects(home) for home in (self.container, self.segments)}
+        self.listed = self.bench.listed(self.container)
         self.look(self.listed[self.container])
         assert not self.wrong, self.wrong
         if code == 0:
@@ -362,11 +322,7 @@ class UploadMachine(RuleBasedStateMachine):
     def check_sent(self, before: dict[str, Listed], seen: list[Seen]) -> None:
         """R4: what the store had is not sent again, and nothing is sent twice unless its first time was broken."""
         answered: set[tuple[str, str]] = set()
-        for one in seen:
-            if one.method != "PUT" or not one.size or "multipart-manifest" in one.target:
-                continue
-            promised = next(value for key, value in one.headers if key.lower() == "etag")
-            home, name = self.bench.store.place(one.target)
+        for one, home, name, promised in self.bench.bodies(seen):
             there = before.get(home, {}).get(name)
             assert there is None or there[1] != promised, f"sent again: {one.target}\n{self.said()}"
             assert (one.target, promised) not in answered, f"sent twice: {one.target}"
