@@ -420,6 +420,22 @@ class FaultProxy:
             with self._lock:
                 self._faults = []
 
+    def inject(self, fault: Fault) -> bool:
+        """The fault holds from now on, beside nothing else; whether the one before has been played.
+
+        What was seen is forgotten: for runs of many minutes.
+        """
+        with self._lock:
+            played = any(counts[1] for _, counts in self._faults)
+            self.seen = []
+            self._faults = [(fault, [0, 0])]
+        return played
+
+    def clear(self) -> None:
+        """No fault holds."""
+        with self._lock:
+            self._faults = []
+
     def played(self) -> int:
         """How many requests were broken since the last ``broken`` began."""
         return sum(seen.action is not None for seen in self.seen)
