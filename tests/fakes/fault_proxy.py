@@ -97,13 +97,17 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request that reached the proxy, the name of the action that broke it, and its body's bytes."""
+    """One request that reached the proxy, the name of the action that broke it, and its body's bytes.
+
+    ``seconds`` is how long its answer took; None until then.
+    """
 
     method: str
     target: str
     headers: Headers
     action: str | None
     size: int = 0
+    seconds: float | None = None
 
 
 class Gone(Exception):
@@ -484,7 +488,8 @@ class FaultProxy:
             async for request in _requests(reader, writer):
                 action = self._take(request)
                 played = type(action).__name__ if action else None
-                self.seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
+                seen, place, begun = self.seen, len(self.seen), self._loop.time()
+                seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
                 exchange = Exchange(request, self._forward, self._memory, reader, writer)
                 self.in_flight += 1
                 try:
@@ -492,6 +497,7 @@ class FaultProxy:
                         await action.play(exchange)
                     else:
                         await exchange.answer(await self._forward(request))
+                    seen[place] = replace(seen[place], seconds=self._loop.time() - begun)
                 finally:
                     self.in_flight -= 1
         except (Gone, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
