@@ -11,14 +11,18 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from soak_figures import table
 
 TOP = Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs" / "RELIABILITY.md"
+SOAK = TOP / "docs" / "soak.json"
+"""The figures of the last run of scripts/soak; the page has none without it."""
 
 CHAPTERS = {
     "Network and TLS": {
@@ -196,6 +200,10 @@ def page(found: dict[str, dict[str, str]]) -> str:
         lines += [f"## {title}", "", "| row | fault | promise | test |", "|---|---|---|---|"]
         lines += [line for row, fault in chapter.items() for line in _lines(row, fault, found.get(row, {}))]
         lines.append("")
+    if SOAK.exists():
+        figures = json.loads(SOAK.read_text())
+        lines += ["## Minutes of faults", "", "Measured by `scripts/soak`, which writes `docs/soak.json`.", ""]
+        lines += [*table(figures), ""]
     return "\n".join(lines)
 
 

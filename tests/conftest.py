@@ -15,9 +15,13 @@ from swiftfs import localcloud
 from swiftfs.config import Remote, find_remote
 from swiftfs.localcloud import Cloud, CloudOptions
 
-# The sizes of the state machines: pytest --hypothesis-profile=long is for hand runs.
-settings.register_profile("ci", max_examples=60, stateful_step_count=30, deadline=None)
-settings.register_profile("long", max_examples=5000, stateful_step_count=100, deadline=None)
+# CI's is Hypothesis' own profile of that name, smaller: it takes it by itself where CI is set, and draws the same
+# examples each time. The long one is for hand runs; the state machines have their sizes in fakes.profiles.
+_usual = settings.get_profile("default")
+settings.register_profile(
+    "ci", _usual, derandomize=True, database=None, print_blob=True, deadline=None, max_examples=60
+)
+settings.register_profile("long", _usual, deadline=None, print_blob=True, max_examples=5000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,14 +1,15 @@
 """Prove large objects, and remove the segments that nothing needs any more.
 
 Removal comes last and only for objects that this run has proven: until then an old object could still need them. What
-a run cannot remove it owes, and the next one pays.
+a run cannot remove it owes, and the next one pays. A run that is complete also pays for objects that its source has no
+more: what the store has in their place, if anything, says which segments are still needed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, SwiftFSError, printable
@@ -111,23 +112,26 @@ async def remove_leftovers(store: Store, journal: Journal, proofs: Mapping[str, 
     return removed
 
 
-async def remove_orphans(store: Store, container: str, journal: Journal, wanted: Collection[str]) -> int:
-    """Delete what earlier runs owe for objects that the source no longer has; returns how many segments there were.
+async def remove_abandoned(store: Store, journal: Journal, container: str) -> int:
+    """Delete the segments owed by earlier runs whose objects this complete run had nothing to do with.
 
-    ``wanted`` objects keep theirs: the next run sends the rest. Of an object that is in the store the segments of its
-    manifest stay; where that cannot be read, all of them do.
+    An upload that was killed leaves segments; when its file is gone by the next run no proof will ever name it.
+    Returns how many there were; what cannot be decided or deleted stays owed.
     """
     removed = 0
-    owed: dict[tuple[str, str], list[Debt]] = {}
+    owed: dict[str, list[Debt]] = {}
     for debt in journal.debts():
-        if debt.name not in wanted and debt.is_sweep:  # another client's segments may have another use
-            owed.setdefault((debt.name, debt.container), []).append(debt)
-    for (name, home), debts in owed.items():
+        if debt.is_sweep:  # another client's segments may have another use
+            owed.setdefault(debt.name, []).append(debt)
+    for name, debts in owed.items():
         try:
-            keep = await _named_by(store, container, name)
-            if keep is None:
+            needed = await _needed(store, container, name)
+            if needed is None:
+                log.info("the segments of %s cannot be told, old ones stay", printable(name))
                 continue
-            removed += await _pay(store, home, debts, {one for place, one in keep if place == home})
+            for home in sorted({debt.container for debt in debts}):
+                keep = {segment for place, segment in needed if place == home}
+                removed += await _pay(store, home, [debt for debt in debts if debt.container == home], keep)
         except SwiftFSError as error:
             log.warning("old segments of %s are still there: %s", printable(name), error)
             continue
@@ -135,8 +139,8 @@ async def remove_orphans(store: Store, container: str, journal: Journal, wanted:
     return removed
 
 
-async def _named_by(store: Store, container: str, name: str) -> set[tuple[str, str]] | None:
-    """Containers and names of the segments that an object needs; None when nobody can tell."""
+async def _needed(store: Store, container: str, name: str) -> set[tuple[str, str]] | None:
+    """Container and name of every segment that the object needs as it is in the store; None when nobody can tell."""
     try:
         info = await store.head(container, name)
         if info.kind is Kind.PLAIN:

@@ -19,7 +19,7 @@ from swiftfs.errors import (
 from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
-from swiftfs.load.leftovers import remove_leftovers, remove_orphans, verify_large
+from swiftfs.load.leftovers import remove_abandoned, remove_leftovers, verify_large
 from swiftfs.load.manifest import Described, write_manifest
 from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
 from swiftfs.load.options import LoadOptions
@@ -168,10 +168,12 @@ class _Run:
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
             tally.phase = "verifying"
-            verified = await self._verify(outcome.proofs, plan, outcome.failures)
+            verified = await self._verify(outcome.proofs)
         digest = None
         complete = outcome.fatal is None and not self._interrupt.presses and not failures
         if complete and (request.dry_run or (verified is not None and not verified.unproven)):
+            if not request.dry_run:
+                await remove_abandoned(self._client, self._journal, request.container)
             if options.delete_extra:
                 deleted = await self._delete(there)
             if options.manifest and not request.dry_run:
@@ -232,7 +234,7 @@ class _Run:
         ]
         return await write_manifest(self._client, request.container, described)
 
-    async def _verify(self, proofs: dict[str, Proof], plan: Plan[SourceObject], failures: list[Failure]) -> Verified:
+    async def _verify(self, proofs: dict[str, Proof]) -> Verified:
         """Prove every object, then remove what the proven ones and those that are gone have left behind."""
         request = self._request
         large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
@@ -243,8 +245,6 @@ class _Run:
         for one in unproven:
             del proofs[one.name]
         await remove_leftovers(self._client, self._journal, proofs)
-        wanted = {step.source.name for step in plan.steps} | {one.name for one in failures}
-        await remove_orphans(self._client, request.container, self._journal, wanted)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
     async def _upload(self, plan: Plan[SourceObject], entries: list[ListingEntry]) -> Outcome:

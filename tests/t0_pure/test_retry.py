@@ -30,7 +30,7 @@ def test_what_no_retry_mends_fails_at_once(status: int) -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_a_pause_is_bounded(attempt: int, draw: float) -> None:
-    """However many attempts failed, the pause is between nothing and 30 seconds."""
+    """However many attempts failed, the pause is between nothing and the longest."""
     assert 0 <= retry.pause(attempt, draw) <= retry.LONGEST_PAUSE
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import trio
 from fakes.cache_disk import data_bytes, stored_files
+from fakes.profiles import Size, sized
 from fakes.store import MemoryFetcher
 from fakes.tree_model import ModelObject
 from fakes.tree_model import tree_of as model_tree
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from trio.testing import MockClock
@@ -260,8 +260,7 @@ class TreeMachine(RuleBasedStateMachine):
         assert data_bytes(self.top / "cache") <= LIMIT
 
 
-IS_LONG = settings.get_current_profile_name() == "long"
-TreeMachine.TestCase.settings = settings.get_profile("long" if IS_LONG else "ci")
+TreeMachine.TestCase.settings = sized(Size(60, 30), large=Size(5000, 100))
 test_every_read_is_right_or_explained: Callable[[], None] = pytest.mark.row("C2", "C3", "C8", "H5", "H16", "T2", "T6")(
     TreeMachine.TestCase
 )
