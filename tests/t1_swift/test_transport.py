@@ -255,6 +255,7 @@ async def test_large_objects_are_pinned_by_time() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.row("N14", "S1")
 async def test_a_redirect_is_refused_and_gets_no_token(status: int) -> None:
     """No request follows a redirect: it would carry the token to another host."""
     async with store(whole) as (_, elsewhere):
@@ -266,6 +267,7 @@ async def test_a_redirect_is_refused_and_gets_no_token(status: int) -> None:
         assert elsewhere.seen == []
 
 
+@pytest.mark.row("N15")
 @pytest.mark.row("N15")
 async def test_a_compressed_object_comes_as_it_is_stored() -> None:
     """Content-Encoding is the object's own affair: its bytes are not unpacked on the way."""
