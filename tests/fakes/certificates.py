@@ -40,9 +40,7 @@ class Authority:
     def certificate(self, top: Path, *, host: str, days: int) -> Path:
         """A file with key and certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [
-            x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-        ]
+        names: list[x509.GeneralName] = [x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)]
         builder = _builder(_named(host), self._name, key, days=days)
         made = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(
             self._key, hashes.SHA256()

@@ -144,5 +144,5 @@ class Resolver:
 
 def with_resolver(address: str, resolv_conf: Path) -> list[str]:
     """The beginning of a command line whose command asks the name server at ``address`` and no other."""
-    resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:1\n")
+    resolv_conf.write_text(f"nameserver {address}\noptions timeout:8 attempts:1\n")
     return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolv_conf)]

@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -55,7 +54,9 @@ def place(cloud: Cloud) -> Iterator[tuple[str, str]]:
 
     async def remove() -> None:
         async with open_client(remote) as client:
-            await client.bulk_delete(container, [entry.name async for page in client.list_objects(container) for entry in page])
+            await client.bulk_delete(
+                container, [entry.name async for page in client.list_objects(container) for entry in page]
+            )
             await client.delete_container(container)
 
     token = asyncio.run(make())
@@ -109,7 +110,7 @@ asyncio.run(main())
 
 
 @pytest.mark.row("N2")
-@pytest.mark.parametrize(("host", "delay"), [("store.test", 1.0), ("other.test", 0.0), ("store.test", 60.0)])
+@pytest.mark.parametrize(("host", "delay"), [("store.test", 1.0), ("other.test", 0.0), ("store.test", 9.0)])
 async def test_a_name_that_is_found_late_or_never_holds_up_nothing_else(
     tmp_path: Path, proxy: FaultProxy, place: tuple[str, str], host: str, delay: float
 ) -> None:
@@ -202,14 +203,14 @@ async def test_what_is_not_todays_tls_is_never_spoken(
 ) -> None:
     """A store that speaks TLS 1.0 alone, and one that does not encrypt where it should, get no request."""
     old = authority.server(tmp_path)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1
     old.set_ciphers("ALL:@SECLEVEL=0")
     for context in (old, None):
         with FaultProxy(cloud.storage_url, tls=context) as proxy:
             url = proxy.url.replace("http:", "https:")
             async with open_client(at(url, place[1], str(authority.file)), deadline=DEADLINE) as client:
-                with pytest.raises(SwiftFSError, match=r"no trusted connection|cannot connect"):
+                with pytest.raises(SwiftFSError, match=r"no trusted connection|cannot connect|no success"):
                     await client.head(place[0], "o0")
             assert proxy.seen == []
 
@@ -258,7 +259,7 @@ async def test_a_put_that_is_only_accepted_is_looked_at(
 
 @pytest.mark.row("S7")
 async def test_headers_without_end_are_given_up(proxy: FaultProxy, client: Client, place: tuple[str, str]) -> None:
-    """Headers that never end, quickly or slowly, and one that is too long, end in an error in time and little memory."""
+    """Headers that never end, quickly or slowly, and too long ones, are an error, in time and in little memory."""
     for action in (EndlessHeaders(), EndlessHeaders(size=1, pause=0.05)):
         begun = time.monotonic()
         with proxy.broken(Fault(action, count=None)), pytest.raises(SwiftFSError):
