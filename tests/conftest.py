@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from fakes.discipline import Discipline
 from hypothesis import settings
 
 from swiftfs import localcloud
@@ -22,6 +23,10 @@ settings.register_profile("long", max_examples=5000, stateful_step_count=100, de
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Discipline(), "discipline")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
