@@ -1,9 +1,9 @@
 """A pytest plugin that watches every test: no secret gets out, no warning is unexpected, nothing is left open.
 
-Tokens of the local Keystone are Fernet tokens, so each one issued is known by its shape; application credential secrets
-and passwords are those that the local clouds' configuration files hold. They may stand in configuration files that are
-private, in the variables that OpenStack's clients read, and nowhere else: not in what a program prints, not in a log, an
-argument, another variable, an error or its repr, not in any file below the run's temporary directory.
+Tokens of the local Keystone are Fernet tokens, so each one issued is known by its shape; application credential
+secrets and passwords are those that the local clouds' configuration files hold. They may stand in configuration files
+that are private, in the variables that OpenStack's clients read, and nowhere else: not in what a program prints, not
+in a log, an argument, another variable, an error or its repr, not in any file of the run's temporary directory.
 """
 
 from __future__ import annotations
