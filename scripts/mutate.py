@@ -205,6 +205,7 @@ def _run(copy_of: Path, tests: list[str]) -> None:
     try:
         options = [
             "-x",
+            "--assert=plain",
             "-q",
             "-p",
             "no:cacheprovider",

@@ -41,9 +41,7 @@ PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
 BULK = 10_000
 """Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
-ACCEPTED_PUTS = 2
-"""Times an object is sent when the store only accepts it (202) and has other bytes: its servers' clocks differ, and the
-next request may meet one that is right."""
+ACCEPTED_PUTS = 2  # an object that is only accepted (202) is sent again: to a server whose clock is right, with luck
 SMALL_ANSWER = 16 * 1024 * 1024
 """Bytes that an account listing or a status body may have: 10,000 entries with long names stay below."""
 FRUITLESS = 3
@@ -296,18 +294,15 @@ class Client(LargeObjects):
                 raise _about_container(error, container) from None
             except SwiftFSError as error:
                 raise _about_object(error, container, name) from None
-            etag = wire.bare_etag(answer.headers.get("ETag", ""))
-            if answer.status != 202:
-                break
+            etag = wire.bare_etag(answer.headers.get("ETag", "")) if answer.status != 202 else ""
             # A server whose clock is behind accepts a PUT that does not win (Swift's obj.py): look what is there.
             with contextlib.suppress(NotFound):
-                etag = ""
-                etag = (await self.head(container, name)).etag
+                etag = etag or (await self.head(container, name)).etag
             if etag == md5:
+                return etag
+            if answer.status != 202:
                 break
-        if etag != md5:
-            raise Truncated("the store holds other bytes than were sent", container=container, object=name)
-        return etag
+        raise Truncated("the store holds other bytes than were sent", container=container, object=name)
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
         """Remove an object; ``with_segments`` removes what an SLO's manifest names too. Raises NotFound, Conflict."""
