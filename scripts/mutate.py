@@ -206,6 +206,7 @@ def _run(copy_of: Path, tests: list[str]) -> None:
         options = [
             "-x",
             "--assert=plain",
+            "--noconftest",
             "-q",
             "-p",
             "no:cacheprovider",
@@ -240,11 +241,13 @@ def main() -> None:
             if not survives(copy_of, path, Mutant(0, "unchanged", source), tests):
                 sys.exit(f"the tests of {path} do not pass as it is")
             found = list(mutants(source, names))
-            left = [mutant for mutant in found if survives(copy_of, path, mutant, tests)]
+            left = 0
+            for mutant in found:
+                if survives(copy_of, path, mutant, tests):
+                    left += 1
+                    print(f"  line {mutant.line}: {mutant.what}", flush=True)
             (copy_of / path).write_text(source)
-            print(f"{path}: {len(found)} mutants, {len(left)} survive", flush=True)
-            for mutant in left:
-                print(f"  line {mutant.line}: {mutant.what}", flush=True)
+            print(f"{path}: {len(found)} mutants, {left} survive", flush=True)
 
 
 if __name__ == "__main__":

@@ -243,12 +243,13 @@ def _held(base: Path) -> set[str]:
             children = Path(f"/proc/self/task/{task}/children").read_text().split()
         except OSError:
             continue
-        held |= {f"child {pid} {_words(pid)}" for pid in children}
+        held |= {f"child {pid} {words}" for pid in children if (words := _words(pid))}
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return held | {f"mount {line.split()[1]}" for line in mounts if line.split()[1].startswith(str(base))}
 
 
 def _words(pid: str) -> str:
+    """The beginning of a command line; nothing for a process that has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()[:80].replace(b"\0", b" ").decode(errors="replace")
     except OSError:

@@ -124,6 +124,7 @@ async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-un
 
 
 @pytest.mark.trio
+@pytest.mark.logs("cannot be written")
 async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk bytes come straight from the store, and they are the right ones."""
     content = body(5 * CHUNK)
@@ -268,6 +269,7 @@ async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, a
     reads=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK)), max_size=25),
     limit=st.sampled_from([0, CHUNK, 3 * CHUNK, 1 << 30]),
 )
+@pytest.mark.logs("cannot be written")
 def test_every_read_is_right_whatever_the_cache_holds(
     make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int
 ) -> None:  # type: ignore[no-untyped-def]
