@@ -126,7 +126,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[int, str, Callable[[], None]]]:
         case ast.If() | ast.While() | ast.IfExp():
             negated = ast.UnaryOp(ast.Not(), node.test)
             yield line, f"not ({ast.unparse(node.test)})", _attribute(node, "test", negated)
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as given) if ast.unparse(given) != "None":
             yield line, f"{ast.unparse(node)}: returns None", _attribute(node, "value", ast.Constant(None))
         case ast.Raise():
             yield line, "raise left out", _emptied(node)

@@ -279,6 +279,7 @@ def test_two_members_for_one_target_are_an_error_before_anything_is_sent(tmp_pat
     assert store.log == []
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_reads_no_member_and_says_what_goes_where(tmp_path: Path) -> None:
     """Nothing is sent, large members are not hashed, and every move is in the result."""
     archive = make_zip(tmp_path / "Food-11.zip", TREE)

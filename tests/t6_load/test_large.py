@@ -471,6 +471,7 @@ def test_ctrl_c_ends_between_two_segments(tree: Path) -> None:
     assert "big" not in memory.bodies("c")
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_promises_and_deletes_nothing(tree: Path) -> None:
     """A dry run over a different large object counts it as to be sent and changes nothing."""
     memory = store()
