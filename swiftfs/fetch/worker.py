@@ -22,6 +22,7 @@ from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.pinned import PinnedIndexer
+from swiftfs.fetch.privacy import keep_private
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
@@ -55,6 +56,7 @@ SPARE_CONNECTIONS = 4
 
 def main(descriptor: int) -> int:
     """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
+    keep_private()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
     # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.

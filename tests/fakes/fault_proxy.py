@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -373,6 +374,7 @@ class FaultProxy:
 
     upstream: str
     dialect: Dialect | None = None
+    tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
     in_flight: int = 0
@@ -388,7 +390,8 @@ class FaultProxy:
     @property
     def url(self) -> str:
         """The upstream's URL with the proxy's address."""
-        return urlsplit(self.upstream)._replace(netloc=f"127.0.0.1:{self.port}").geturl()
+        scheme = "http" if self.tls is None else "https"
+        return urlsplit(self.upstream)._replace(scheme=scheme, netloc=f"127.0.0.1:{self.port}").geturl()
 
     def __enter__(self) -> FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
@@ -452,7 +455,7 @@ class FaultProxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

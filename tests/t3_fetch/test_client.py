@@ -146,6 +146,7 @@ async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
 async def test_a_process_that_dies_under_a_read_is_replaced(tmp_path: Path) -> None:
     """The read that killed it is asked again of the next process, and its reader only waits a little longer."""
     async with running(f"once:{tmp_path / 'died'}") as asked:
@@ -157,6 +158,7 @@ async def test_a_process_that_dies_under_a_read_is_replaced(tmp_path: Path) -> N
 
 
 @pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
 async def test_a_killed_process_is_replaced() -> None:
     """kill -9 costs a restart, not an error."""
     async with running("ok") as asked:

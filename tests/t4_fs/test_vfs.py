@@ -139,6 +139,7 @@ async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-un
 
 
 @pytest.mark.trio
+@pytest.mark.logs("cannot be written")
 async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk bytes come straight from the store, and they are the right ones."""
     content = body(5 * CHUNK)
@@ -408,6 +409,7 @@ async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(
     limit=st.sampled_from([0, CHUNK, 3 * CHUNK, 1 << 30]),
     chunk_size=st.sampled_from([CHUNK, 2 * CHUNK]),
 )
+@pytest.mark.logs("cannot be written")
 def test_every_read_is_right_whatever_the_cache_holds(
     make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int, chunk_size: int
 ) -> None:  # type: ignore[no-untyped-def]

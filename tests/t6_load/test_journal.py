@@ -115,6 +115,7 @@ def test_a_second_load_hashes_nothing_and_a_changed_file_is_hashed_again(
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""])
+@pytest.mark.logs("is damaged and is started anew")
 def test_a_damaged_journal_is_started_anew(tmp_path: Path, damage: bytes) -> None:
     """A journal file that is no database is replaced, and remembers again."""
     path = tmp_path / "j.sqlite"

@@ -116,6 +116,7 @@ def test_a_large_file_is_one_object_and_is_not_sent_again(
 
 
 @pytest.mark.parametrize("lost_journal", [False, True])
+@pytest.mark.row("O2")
 def test_after_a_kill_at_any_request_only_what_was_in_flight_is_sent_again(tmp_path: Path, lost_journal: bool) -> None:
     """Wherever a first load is cut off, no half object is visible, and the next one sends no segment that was stored,
     completes the object and leaves no orphan; with its journal or without."""
@@ -256,6 +257,7 @@ def test_a_segment_that_is_lost_or_altered_is_noticed_and_the_next_load_mends_it
     assert "1 of its 8 segments" in result.verified.unproven[0].reason
 
 
+@pytest.mark.row("O3")
 def test_segments_that_the_server_refuses_are_sent_again(tree: Path) -> None:
     """When the manifest is refused because of a segment, that one alone is sent again and the object completes."""
     memory = store()
@@ -370,6 +372,7 @@ def test_an_object_that_is_not_what_was_sent_is_no_success_and_nothing_is_delete
     assert [debt.name for debt in kept.debts()] == ["big"]
 
 
+@pytest.mark.row("O6")
 def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Path) -> None:
     """A large file that changes during the run fails with that reason, and no object appears."""
 
@@ -383,6 +386,7 @@ def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Pat
     assert [(one.name, one.reason) for one in result.failures] == [("big", "changed while it was read")]
 
 
+@pytest.mark.row("O6")
 def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None:
     """A change after the last segment has gone is noticed too: the manifest is not written."""
     memory = store()
@@ -442,6 +446,7 @@ def test_segments_beside_their_objects(tree: Path) -> None:
     assert run(memory, tree, policy=policy).sent == 0
 
 
+@pytest.mark.row("O5")
 def test_too_large_for_a_server_is_a_reason(tree: Path) -> None:
     """A file over the limit fails alone when large objects are off, or when no number of segments is enough."""
     result = run(store(), tree, policy=replace(POLICY, forbidden=True))
@@ -494,6 +499,7 @@ def test_ctrl_c_ends_between_two_segments(tree: Path) -> None:
     assert "big" not in memory.bodies("c")
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_promises_and_deletes_nothing(tree: Path) -> None:
     """A dry run over a different large object counts it as to be sent and changes nothing."""
     memory = store()

@@ -12,7 +12,8 @@ from fakes.memory_swift import MemorySwift
 from swiftfs.errors import Unavailable
 from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource
 from swiftfs.model import Limits

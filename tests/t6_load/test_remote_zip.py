@@ -109,6 +109,7 @@ def test_a_remote_zip_makes_the_objects_of_the_local_one(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.logs("would send")
 def test_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
     """A member whose object has another size is fetched; a dry run fetches nothing that would be sent."""
     files = {f"{n}": os.urandom(REQUEST) for n in range(4)}
