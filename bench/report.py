@@ -60,11 +60,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One measured command of one side, with what the server saw of it by method."""
+    """One measured command of one side, with what the server saw of it: requests by kind, bytes of object bodies."""
 
     side: str
     measured: Measured
     requests: Mapping[str, int] = field(default_factory=dict)
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from bench.account import Account
 from bench.errors import BenchError, MissingProgram
 from bench.machine import program_path
 from bench.sink import config
@@ -25,7 +25,6 @@ READY_DEADLINE = 20.0
 """Seconds for nginx to answer: it takes a tenth of one."""
 READY_POLL = 0.02
 END_DEADLINE = 10.0
-LISTING_TIMEOUT = 60.0
 PRIVATE_FILE = 0o600
 """swiftfs warns of a configuration with secrets that others may read."""
 
@@ -74,15 +73,6 @@ class Sink:
         return f"{self._settings.url}/files"
 
     @property
-    def account_path(self) -> str:
-        """The path of the account; :attr:`token` opens it."""
-        return f"/v1/{config.ACCOUNT}"
-
-    @property
-    def token(self) -> str:
-        return self._settings.token
-
-    @property
     def auth_url(self) -> str:
         return f"{self._settings.url}/v3"
 
@@ -108,24 +98,10 @@ class Sink:
         """Wait so long before each answer from now on."""
         self._control(f"delay?ms={milliseconds}")
 
-    def listing(self, container: str) -> dict[str, tuple[int, str]]:
-        """Size and MD5 of every object, from the sink's own listing. Not counted by accident: reset afterwards."""
-        found: dict[str, tuple[int, str]] = {}
-        marker = ""
-        while True:
-            path = f"{self.account_path}/{quote(container)}?format=json&limit=10000&marker={quote(marker, safe='')}"
-            answer = loopback.request(
-                self.port, "GET", path, headers={"X-Auth-Token": self.token}, timeout=LISTING_TIMEOUT
-            )
-            if answer.status == 404:
-                return found
-            if answer.status != 200:
-                raise BenchError(f"the sink answers a listing with {answer.status}: {answer.body[:200]!r}")
-            rows = answer.json()
-            if not rows:
-                return found
-            found.update((row["name"], (row["bytes"], row["hash"])) for row in rows)
-            marker = rows[-1]["name"]
+    @property
+    def account(self) -> Account:
+        """Its only account. What is asked through it is counted as any client's requests are."""
+        return Account(self.port, f"/v1/{config.ACCOUNT}", self._settings.token)
 
     def _control(self, what: str) -> Any:
         answer = loopback.request(self.port, "POST", f"/sink/{what}")

@@ -250,8 +250,9 @@ local function account(method)
   if not query then return end
   return list(names, query, function(name)
     local container = containers[name]
-    return string.format('{"name": %s, "count": %d, "bytes": %d, "last_modified": "%s"}', json_text(name),
-      container.count, container.bytes, iso(container.time))
+    return string.format('{"name": %s, "count": %d, "bytes": %d, "last_modified": "%s", '
+      .. '"storage_policy": "Policy-0"}', json_text(name), container.count,
+      container.bytes, iso(container.time))
   end)
 end
 
@@ -441,7 +442,7 @@ end
 
 local function object_request(method, container, name)
   if method == "PUT" and #name > LONGEST_NAME then
-    return answer(400, "Object name length of " .. #name .. " longer than " .. LONGEST_NAME)
+    return answer(400, "Object name length of " .. #name .. " longer than " .. LONGEST_NAME, "text/plain")
   end
   if not container then
     ngx.req.discard_body()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.account import Account, account_of
 from bench.sink import Sink, running_sink
 from swiftfs.localcloud import Cloud
 
@@ -173,41 +174,13 @@ SCRIPT = (
 )
 
 
-@dataclass(frozen=True)
-class Server:
-    """A store to replay against: its port, the account's path, and a token."""
-
-    port: int
-    path: str
-    token: str
-
-
 @pytest.fixture
 def sink(tmp_path: Path) -> Iterator[Sink]:
     with running_sink(tmp_path / "sink") as running:
         yield running
 
 
-def swift_of(cloud: Cloud) -> Server:
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.ports["keystone"], timeout=60)
-    identity = {
-        "methods": ["application_credential"],
-        "application_credential": {
-            "id": cloud.application_credential_id,
-            "secret": cloud.application_credential_secret,
-        },
-    }
-    body = json.dumps({"auth": {"identity": identity}})
-    connection.request("POST", "/v3/auth/tokens", body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    response.read()
-    token = response.getheader("X-Subject-Token")
-    connection.close()
-    assert token is not None
-    return Server(cloud.ports["proxy"], f"/v1/AUTH_{cloud.project_id}", token)
-
-
-def replay(server: Server) -> list[tuple[str, int, dict[str, str], Any]]:
+def replay(server: Account) -> list[tuple[str, int, dict[str, str], Any]]:
     """What the server answers to every step: the step, status, headers and body, moments and ids made alike."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     found = []
@@ -239,9 +212,11 @@ def meaning(body: bytes, headers: dict[str, str]) -> Any:
     if isinstance(parsed, dict) and "Errors" in parsed:
         parsed["Errors"].sort()
     if isinstance(parsed, list):
-        for row in parsed:
+        for row in (row for row in parsed if isinstance(row, dict)):
             if "slo_etag" in row:  # the MD5 of a manifest that holds its segments' times
                 row["hash"] = "MD5 OF MANIFEST"
+            if "count" in row:  # an account learns of its containers' objects some time later
+                row.update(count="LAGS", bytes="LAGS")
     return parsed
 
 
@@ -265,8 +240,8 @@ def alike(status: int, headers: dict[str, str], method_and_path: str) -> dict[st
 
 def test_sink_answers_as_swift(cloud: Cloud, sink: Sink) -> None:
     """Every step of the script gets the same status, headers and body from the sink as from a real Swift."""
-    theirs = replay(swift_of(cloud))
-    ours = replay(Server(sink.port, sink.account_path, sink.token))
+    theirs = replay(account_of(cloud))
+    ours = replay(sink.account)
     for (what, status, headers, body), (_, our_status, our_headers, our_body) in zip(theirs, ours, strict=True):
         assert (what, our_status) == (what, status)
         assert (what, our_body) == (what, body)
@@ -288,7 +263,7 @@ def test_sink_says_what_swift_says_of_itself(cloud: Cloud, sink: Sink) -> None:
 
 def test_sink_counts_what_it_is_asked(sink: Sink) -> None:
     """Requests are counted by method and level and body bytes as they arrive, until the counts are reset."""
-    server = Server(sink.port, sink.account_path, sink.token)
+    server = sink.account
     replay(server)
     wanted: dict[str, int] = {}
     for step in SCRIPT:
@@ -312,7 +287,7 @@ def test_sink_waits_before_each_answer(sink: Sink) -> None:
     connections = [http.client.HTTPConnection("127.0.0.1", sink.port, timeout=60) for _ in range(20)]
     started = time.monotonic()
     for connection in connections:
-        connection.request("HEAD", f"{sink.account_path}", headers={"X-Auth-Token": sink.token})
+        connection.request("HEAD", sink.account.path, headers={"X-Auth-Token": sink.account.token})
     for connection in connections:
         assert connection.getresponse().status == 204
         connection.close()
