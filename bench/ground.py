@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import http.client
 import itertools
-import json
 import os
+import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ LOAD_DEADLINE = 3600.0
 """Seconds for one load into the real Swift: the whole of Food-11 takes a quarter of an hour on two slow cores."""
 PUT_TIMEOUT = 600.0
 BIG = "big.bin"
+BIG_SEED = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Ground:
         """A container with one plain object of ``size`` bytes."""
         container = f"benchmount-big-{size}"
         path = self.work / BIG
-        _, md5 = dataset.write_big(path, size)
+        _, md5 = dataset.write_big(path, size, seed=BIG_SEED)
         try:
             _put(self.cloud, self.front.token, f"/{container}", None)
             _put(self.cloud, self.front.token, f"/{container}/{BIG}", path)
@@ -117,17 +118,24 @@ def prepared(work: Path, cloud_directory: Path | None) -> Iterator[Ground]:
 
 def random_blocks(seed: int, size: int, block: int, count: int) -> list[int]:
     """Offsets of ``count`` different blocks of a file."""
-    import random
-
     return [number * block for number in random.Random(seed).sample(range(size // block), count)]
 
 
-def digest_of_blocks(whole: Path, block: int, offsets: list[int]) -> str:
-    """The MD5 that a reader of these blocks must find."""
+def blocks_digest(size: int, offsets: Sequence[int], block: int) -> str:
+    """The MD5 of blocks of the large object in the order of ``offsets``, from the seed that it was made of."""
+    wanted = sorted(offsets)
+    pieces: dict[int, bytes] = {}
+    generator = random.Random(BIG_SEED)
+    place = 0
+    for start in range(0, size, dataset.WRITE_PIECE):
+        piece = generator.randbytes(min(dataset.WRITE_PIECE, size - start))
+        while place < len(wanted) and wanted[place] < start + len(piece):
+            offset = wanted[place]
+            pieces[offset] = piece[offset - start : offset - start + block]
+            place += 1
     digest = hashlib.md5(usedforsecurity=False)
-    with whole.open("rb") as file:
-        for offset in offsets:
-            digest.update(os.pread(file.fileno(), block, offset))
+    for offset in offsets:
+        digest.update(pieces[offset])
     return digest.hexdigest()
 
 
@@ -150,8 +158,3 @@ def _put(cloud: Cloud, token: str, path: str, body: Path | None) -> None:
 
 def _quiet(line: str) -> None:
     """The cloud's progress is not the benchmark's."""
-
-
-def dumped(value: object) -> str:
-    """For messages: compact JSON."""
-    return json.dumps(value, separators=(",", ":"))

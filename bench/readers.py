@@ -1,7 +1,7 @@
 """One reader of a mount: a process of its own, so that its CPU is not the client's. Standard library only.
 
-``python readers.py JOB.json`` says ``ready``, waits for a line on stdin, reads, and writes what it saw as JSON. A job is
-``{"kind": …}`` with ``files`` (whole files in the order given, with ``hash``), ``scan`` (walk and stat), ``sequential``
+``python readers.py JOB.json`` says ``ready``, waits for a line on stdin, reads, and writes what it saw as JSON. A job
+is ``{"kind": …}`` with ``files`` (whole files in the order given, with ``hash``), ``scan`` (walk and stat), ``sequential``
 or ``random`` (blocks of one file at ``offsets``).
 """
 
@@ -49,13 +49,15 @@ def read_files(job: dict[str, Any]) -> Seen:
 
 
 def scan(job: dict[str, Any]) -> Seen:
-    """Every name below the top with its attributes, as ImageFolder or ``ls -lR`` does."""
+    """Every name below the top with its attributes, as ImageFolder or ``ls -lR`` does; ``flat``: as ``ls -l``."""
     files = size = 0
-    for directory, _, names in os.walk(job["top"]):
-        for name in names:
+    for directory, below, names in os.walk(job["top"]):
+        for name in below + names if job.get("flat") else names:
             found = os.stat(f"{directory}/{name}")
             files += stat.S_ISREG(found.st_mode)
             size += found.st_size
+        if job.get("flat"):
+            break
     return {"files": files, "bytes": size}
 
 

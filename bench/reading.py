@@ -11,14 +11,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
-from bench.front.log import Requests
-from bench.front.server import Front
 from bench.measured import Measured
-from bench.mounted import Mounted
 from bench.report import Run
+
+if TYPE_CHECKING:
+    from bench.front.log import Requests
+    from bench.front.server import Front
+    from bench.mounted import Mounted
 
 READERS = Path(__file__).parent / "readers.py"
 READ_DEADLINE = 1800.0
@@ -143,7 +145,7 @@ def epoch_jobs(names: Sequence[str], readers: int, seed: int | None, *, hashed: 
 
 
 def check_bytes(found: Phase, expected: Mapping[str, tuple[int, str]]) -> None:
-    """Raises BenchError when a name is missing or its bytes are not those that were loaded: nothing fast counts then."""
+    """Raises BenchError when a name is missing or its bytes are not those that were loaded: then no time counts."""
     for name, (_, md5) in expected.items():
         digest = found.digests.get(name)
         if digest != md5:

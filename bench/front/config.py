@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from swiftfs.localcloud import Cloud
+if TYPE_CHECKING:
+    from swiftfs.localcloud import Cloud
 
 REMOTE = "front"
 LOOPBACK = "127.0.0.1"
