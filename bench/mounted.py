@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class Mounted:
             self._process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=self._environ, start_new_session=True
             )
-        self.first_name = self._wait_for_name()
+        self.first_name = 0.0
 
     @property
     def pid(self) -> int:
@@ -187,7 +188,8 @@ class Mounted:
             subprocess.run(["fusermount3", "-u", "-z", str(self.top)], capture_output=True, timeout=20, check=False)
             self._kill()
 
-    def _wait_for_name(self) -> float:
+    def wait_for_name(self) -> None:
+        """Take the time of the first name. Raises CommandFailed when the mount ends before, or at its deadline."""
         give_up = self.started + MOUNT_DEADLINE
         while not _is_mounted(self.top):
             if self._process.poll() is not None:
@@ -196,9 +198,12 @@ class Mounted:
                 self._kill()
                 raise CommandFailed(f"{' '.join(self.argv)} does not mount: {self._said()}")
             time.sleep(POLL)
-        with os.scandir(self.top) as names:
-            next(names)
-        return time.monotonic() - self.started
+        try:
+            with os.scandir(self.top) as names:
+                next(names)
+        except OSError as error:
+            raise CommandFailed(f"{' '.join(self.argv)} does not answer: {error.strerror}; {self._said()}") from None
+        self.first_name = time.monotonic() - self.started
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -214,7 +219,7 @@ class Mounted:
 def mounted(side: Side, source: str, rclone_conf: Path, work: Path) -> Iterator[Mounted]:
     """Mount ``source`` with everything of its own below ``work`` (a second mount there finds what the first left)."""
     home = work / "home"
-    for directory in (home, work / "mnt", work / "run"):
+    for directory in (home, work / "mnt"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("OS_", "RCLONE_", "SWIFTFS_", "XDG_"))
@@ -222,15 +227,17 @@ def mounted(side: Side, source: str, rclone_conf: Path, work: Path) -> Iterator[
     environ |= {
         "PATH": program_path(os.environ.get("PATH")),
         "HOME": str(home),
-        "XDG_RUNTIME_DIR": str(work / "run"),
         "RCLONE_CONFIG": str(rclone_conf),
     }
-    mount = Mounted(side, Place(source, work / "mnt", work / "cache"), environ, work / "mount.log")
-    try:
-        yield mount
-        mount.end()
-    finally:
-        mount.abandon()
+    with tempfile.TemporaryDirectory(prefix="swiftfs-run-") as run:  # a socket's path has 107 bytes at the most
+        place = Place(source, work / "mnt", work / "cache")
+        mount = Mounted(side, place, environ | {"XDG_RUNTIME_DIR": run}, work / "mount.log")
+        try:
+            mount.wait_for_name()
+            yield mount
+            mount.end()
+        finally:
+            mount.abandon()
 
 
 def drop_from_memory(directory: Path) -> None:

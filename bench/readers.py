@@ -1,8 +1,8 @@
 """One reader of a mount: a process of its own, so that its CPU is not the client's. Standard library only.
 
-``python readers.py JOB.json`` says ``ready``, waits for a line on stdin, reads, and writes what it saw as JSON. A job
-is ``{"kind": …}`` with ``files`` (whole files in the order given, with ``hash``), ``scan`` (walk and stat), ``sequential``
-or ``random`` (blocks of one file at ``offsets``).
+``python readers.py JOB.json`` says ``ready``, waits for a line on stdin, reads, and writes what it saw as JSON. The
+kinds of a job are ``files`` (whole files in the order given, with ``hash``), ``scan`` (walk and stat), ``sequential``
+and ``random`` (blocks of one file at ``offsets``).
 """
 
 from __future__ import annotations
