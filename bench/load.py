@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from bench import machine, report
+from bench.dataset import FOOD11_MEAN
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ SCENARIOS = "12345678"
 QUICK_SCENARIOS = "1247"
 """What runs in half a minute: no real Swift, which takes ten seconds to come up, no large numbers of files."""
 MIB = 1024 * 1024
+SINK_GOAL = 3_000.0
+"""PUTs a second that the sink must be able to take: several times what either client sends on such a machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much each scenario does. ``delays`` in milliseconds, ``big`` in bytes."""
+    """How much each scenario does. ``delays`` in milliseconds, ``big`` in bytes, ``floor_rounds`` of 16 PUTs each."""
 
     files: int
     delays: tuple[int, ...]
@@ -39,6 +42,7 @@ class Sizes:
     zipped: int
     growth: tuple[int, ...]
     peer_growth: bool
+    floor_rounds: int
 
 
 FULL = Sizes(
@@ -52,6 +56,7 @@ FULL = Sizes(
     zipped=2_000,
     growth=(1_000, 10_000, 30_000, 100_000),
     peer_growth=True,
+    floor_rounds=200,
 )
 QUICK = Sizes(
     files=60,
@@ -64,6 +69,7 @@ QUICK = Sizes(
     zipped=40,
     growth=(50, 500),
     peer_growth=False,
+    floor_rounds=20,
 )
 
 
@@ -128,11 +134,28 @@ def command(
         raise BenchError("; ".join(result.wrong))
 
 
+def _floor(place: Workplace, rounds: int) -> Scenario:
+    """What the sink can do, so that a reader sees that it is not what limits."""
+    from bench.report import Scenario, plain_figure
+    from bench.sink.floor import put_rate
+
+    found = put_rate(place.sink.sink, size=FOOD11_MEAN, rounds=rounds)
+    one_core = 1 / found.cpu if found.cpu else 0.0
+    return Scenario(
+        "0-sink",
+        "what the sink can do",
+        [
+            plain_figure("PUT of 72 KB", [found.rate], "1/s"),
+            plain_figure("PUT of 72 KB, one core", [one_core], "1/s", goal=SINK_GOAL, at_least=True),
+        ],
+    )
+
+
 def _measure(place: Workplace, sizes: Sizes, chosen: str, blocks: int, say: Callable[[str], None]) -> list[Scenario]:
     from bench import archives, growth, interrupting, loading, removing
 
     few = min(blocks, 3)  # minutes each on a slow machine
-    done: list[Scenario] = []
+    done: list[Scenario] = [_floor(place, sizes.floor_rounds)]
     if set(chosen) & set("12"):
         for delay in sizes.delays:
             done += loading.into_sink(place, files=sizes.files, delay=delay, blocks=blocks)

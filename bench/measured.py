@@ -160,8 +160,12 @@ def _beyond_own(usage: resource.struct_rusage) -> int:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    """SIGKILL to the session, or to the process alone as long as it has not made one."""
+    try:
         os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _tail(descriptor: int) -> str:

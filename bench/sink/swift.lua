@@ -3,12 +3,23 @@
 -- What is answered to what was read off a real Swift 2.38; tests/t1_swift/test_bench_sink.py replays both.
 
 local cjson = require "cjson"
+local catalog = require "catalog"
 local M = {}
 
 local PAGE = 10000     -- container_listing_limit
 local BULK = 10000     -- max_deletes_per_request
 local LONGEST_NAME = 1024
-local SIZE, MD5, TYPE, MTIME, TIME, MANIFEST, ETAG = 1, 2, 3, 4, 5, 6, 7 -- an object's fields, in an array to be small
+local SIZE, MD5, TYPE, MTIME, TIME, MANIFEST, ETAG = unpack(catalog.FIELDS)
+local unquoted = catalog.unquoted
+local quoted = catalog.quoted
+local json_text = catalog.json_text
+local iso = catalog.iso
+local http_date = catalog.http_date
+local make_container = catalog.make_container
+local store = catalog.store
+local remove = catalog.remove
+local names_of = catalog.names_of
+local walk = catalog.walk
 
 local TEXT = {
   [201] = { "Created", "" },
@@ -33,31 +44,6 @@ local transactions = 0
 local born = ngx.now()
 
 function M.setup(given) settings = given end
-
--- Text
-
-local function unquoted(text)
-  if not text:find("%", 1, true) then return text end
-  return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
-end
-
-local function quoted(text)
-  return (text:gsub("[^%w%-%._~/]", function(byte) return string.format("%%%02X", byte:byte()) end))
-end
-
-local function json_text(text)
-  if text:find('[%c"\\]') then return cjson.encode(text) end
-  return '"' .. text .. '"'
-end
-
-local iso_second, iso_text = nil, nil
-local function iso(time)
-  local second = math.floor(time)
-  if second ~= iso_second then iso_second, iso_text = second, os.date("!%Y-%m-%dT%H:%M:%S", second) end
-  return string.format("%s.%06d", iso_text, math.floor((time - second) * 1e6 + 0.5))
-end
-
-local function http_date(time) return ngx.http_time(math.ceil(time)) end
 
 -- Answers
 
@@ -105,87 +91,7 @@ local function body_text()
   return text
 end
 
--- Store
-
-local function make_container()
-  return { objects = {}, count = 0, bytes = 0, time = ngx.now(), sorted = nil }
-end
-
-local function stored_size(object) return object[MANIFEST] and #object[MANIFEST] or object[SIZE] end
-
-local function store(container, name, object)
-  local old = container.objects[name]
-  if old then
-    container.bytes = container.bytes - stored_size(old)
-  else
-    container.count = container.count + 1
-    container.sorted = nil
-  end
-  container.objects[name] = object
-  container.bytes = container.bytes + stored_size(object)
-end
-
-local function remove(container, name)
-  local old = container and container.objects[name]
-  if not old then return false end
-  container.objects[name] = nil
-  container.count = container.count - 1
-  container.bytes = container.bytes - stored_size(old)
-  container.sorted = nil
-  return true
-end
-
-local function names_of(container)
-  if not container.sorted then
-    local names, number = {}, 0
-    for name in pairs(container.objects) do
-      number = number + 1
-      names[number] = name
-    end
-    table.sort(names)
-    container.sorted = names
-  end
-  return container.sorted
-end
-
-local function first_after(names, text, inclusive)
-  local low, high = 1, #names + 1
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local name = names[middle]
-    if name < text or (name == text and not inclusive) then low = middle + 1 else high = middle end
-  end
-  return low
-end
-
 -- Listings
-
--- The names of a page: `visit` gets each name, or a common prefix and true.
-local function walk(names, query, visit)
-  local limit, prefix, delimiter = query.limit, query.prefix, query.delimiter
-  local marker, place = query.marker, 1
-  if prefix ~= "" then place = first_after(names, prefix, true) end
-  if marker ~= "" then place = math.max(place, first_after(names, marker, false)) end
-  local found = 0
-  while place <= #names and found < limit do
-    local name = names[place]
-    if query.end_marker ~= "" and name >= query.end_marker then return end
-    if prefix ~= "" and name:sub(1, #prefix) ~= prefix then return end
-    local stop = delimiter ~= "" and name:find(delimiter, #prefix + 1, true) or nil
-    if stop then
-      local shared = name:sub(1, stop + #delimiter - 1)
-      if shared ~= marker then
-        visit(shared, true)
-        found = found + 1
-      end
-      while place <= #names and names[place]:sub(1, #shared) == shared do place = place + 1 end
-    else
-      visit(name, false)
-      found = found + 1
-      place = place + 1
-    end
-  end
-end
 
 local function listing_query()
   local args = ngx.req.get_uri_args(0)

@@ -107,9 +107,9 @@ def load(
 
     An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file or an http(s) URL; its members go from there to
     the container, and nothing is put on the disk. Of a zip at a URL only the members wanted are fetched, when its
-    server answers ranges, as it must. Members that swiftfs extract would refuse are refused and named, and the exit
-    code is 1. When everything in it lies in one top-level directory that is called as the archive or as the last part
-    of DEST, that level is left out.
+    server answers ranges; else all of it is read once, as a tar is. Members that swiftfs extract would refuse are
+    refused and named, and the exit code is 1. When everything in it lies in one top-level directory that is called as
+    the archive or as the last part of DEST, that level is left out.
 
     --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
 
@@ -137,7 +137,7 @@ def load(
     from swiftfs.errors import UsageError, printable
     from swiftfs.load.apply import load_rules
     from swiftfs.load.progress import choose_display
-    from swiftfs.load.run import failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.sources import SourceRequest
 
@@ -183,15 +183,27 @@ def load(
     if dry_run and transform is not None:
         for move in result.moves:
             click.echo(f"{printable(move.source)} -> {printable(move.target)}")
-    for line in failure_lines(result):
-        click.echo(line, err=True)
-    if not quiet:
-        for line in summary_lines(result):
-            click.echo(line)
+    if general.get("json"):
+        _log_result(result)
+    else:
+        for line in failure_lines(result):
+            click.echo(line, err=True)
+        if not quiet:
+            for line in summary_lines(result):
+                click.echo(line)
     if summary_json is not None:
         write_summary(summary_json, result)
     if (error := outcome_error(result)) is not None:
         raise error
+
+
+def _log_result(result: LoadResult) -> None:
+    """The same for programs: every failure and the figures as messages of the log."""
+    from swiftfs.load.report import failure_lines, figures, summary_lines
+
+    for line in failure_lines(result):
+        log.error("%s", line)
+    log.warning("%s", "; ".join(summary_lines(result)), extra={"stats": figures(result)})
 
 
 def destination(text: str | None, environ: Mapping[str, str]) -> RemotePath:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, SwiftFSError, printable
@@ -109,6 +109,42 @@ async def remove_leftovers(store: Store, journal: Journal, proofs: Mapping[str, 
             continue
         await asyncio.to_thread(journal.settle, debts)
     return removed
+
+
+async def remove_orphans(store: Store, container: str, journal: Journal, wanted: Collection[str]) -> int:
+    """Delete what earlier runs owe for objects that the source no longer has; returns how many segments there were.
+
+    ``wanted`` objects keep theirs: the next run sends the rest. Of an object that is in the store the segments of its
+    manifest stay; where that cannot be read, all of them do.
+    """
+    removed = 0
+    owed: dict[tuple[str, str], list[Debt]] = {}
+    for debt in journal.debts():
+        if debt.name not in wanted and debt.is_sweep:  # another client's segments may have another use
+            owed.setdefault((debt.name, debt.container), []).append(debt)
+    for (name, home), debts in owed.items():
+        try:
+            keep = await _named_by(store, container, name)
+            if keep is None:
+                continue
+            removed += await _pay(store, home, debts, {one for place, one in keep if place == home})
+        except SwiftFSError as error:
+            log.warning("old segments of %s are still there: %s", printable(name), error)
+            continue
+        await asyncio.to_thread(journal.settle, debts)
+    return removed
+
+
+async def _named_by(store: Store, container: str, name: str) -> set[tuple[str, str]] | None:
+    """Containers and names of the segments that an object needs; None when nobody can tell."""
+    try:
+        info = await store.head(container, name)
+        if info.kind is Kind.PLAIN:
+            return set()
+        segments = await store.segments(container, name) if info.kind is Kind.SLO else None
+    except NotFound:
+        return set()
+    return None if segments is None else {(one.container, one.name) for one in segments}
 
 
 async def _pay(store: Store, container: str, debts: list[Debt], keep: set[str]) -> int:

@@ -16,7 +16,7 @@ from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.member import Limits
 from swiftfs.load.progress import Display, shown
-from swiftfs.load.run import NAMED
+from swiftfs.load.report import NAMED
 from swiftfs.load.staging import Staging, open_staging
 from swiftfs.load.tally import Tally
 

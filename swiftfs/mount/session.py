@@ -32,6 +32,8 @@ from swiftfs.mount.mounts import find_mount
 
 log = logging.getLogger(__name__)
 
+GRACE = 5.0
+"""Seconds that reads under way have when the mount is told to end; then they fail."""
 HOUSEKEEPING = 1.0
 """Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
 STALE_REFRESH_PAUSE = 5.0
@@ -108,6 +110,7 @@ class _Session:
         self._has_refreshed = trio.Event()
         self._last_refresh = 0.0
         self._stopping = False
+        self._serving = trio.CancelScope()
         self._index_path = ""
         self._metrics_port: int | None = None
 
@@ -152,13 +155,14 @@ class _Session:
                     await nursery.start(control.serve, settings.control_socket, self._commands())
                     if settings.metrics is not None:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
-                    nursery.start_soon(self._signals)
+                    nursery.start_soon(self._signals, nursery)
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
                     if settings.prefetch is Mode.ALL:
                         self._vfs.warm(ROOT)
                     nursery.start_soon(self._announce)
-                    await fuse.serve()
+                    with self._serving:
+                        await fuse.serve()
                 finally:
                     fuse.unmount()
                     log.info("unmounted %s", settings.mountpoint)
@@ -195,17 +199,18 @@ class _Session:
             return
         raise SwiftFSError("the kernel does not get an answer from the new mount")
 
-    async def _signals(self) -> None:
+    async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:
-                    await self._refresh()
+                    nursery.start_soon(self._refresh)
                     continue
                 if self._stopping:
                     os._exit(128 + number)
                 self._stopping = True
                 log.info("%s: unmounting", signal.Signals(number).name)
                 fuse.stop()
+                self._serving.deadline = trio.current_time() + GRACE
 
     async def _housekeeping(self) -> None:
         assert self._vfs is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -141,7 +141,7 @@ class Client(LargeObjects):
 
     async def list_pages(
         self, container: str, *, prefix: str = "", delimiter: str | None = None, marker: str = "", end_marker: str = ""
-    ) -> AsyncIterator[list[ListingEntry | Subdir]]:
+    ) -> AsyncGenerator[list[ListingEntry | Subdir]]:
         """Pages of a listing, names strictly increasing by the bytes of their UTF-8, until a page is empty.
 
         A page that is shorter than asked for is not the last: Ceph RGW sends 1,000 of 10,000 and says nothing.

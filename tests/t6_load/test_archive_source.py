@@ -30,7 +30,8 @@ from swiftfs.load.apply import transform_directory
 from swiftfs.load.archive_source import BATCH
 from swiftfs.load.held import ByteBudget, HeldObject
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.sources import SourceRequest, archive_stem, opened_source
 from swiftfs.load.transform import FOOD11, Rules, make_rule
 from swiftfs.load.unpack import ExtractRequest, extract_source
@@ -361,7 +362,8 @@ MEASURED = """
 import asyncio, sys
 from fakes.memory_swift import MemorySwift
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, load_directory
 from swiftfs.load.sources import SourceRequest, opened_source
 
 class Drain(MemorySwift):

@@ -19,7 +19,8 @@ from swiftfs.load import large
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
 from swiftfs.load.tally import Tally
@@ -309,6 +310,33 @@ def test_segments_of_an_upload_that_never_ended_go_when_the_file_is_small_at_las
     proven(run(memory, tree, kept=kept), 2)
     kept.close()
     assert held_segments(memory) == set()
+
+
+@pytest.mark.parametrize("there", ["nothing", "the object before", "an unreadable one"])
+def test_segments_of_a_killed_load_go_when_the_file_is_gone(tree: Path, tmp_path: Path, there: str) -> None:
+    """The next load of the same source removes them, but no segment of an object that is still in the container."""
+    memory = store(readable=there != "an unreadable one")
+    if there != "nothing":
+        run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+        kept.close()
+        (tree / "big").write_bytes(os.urandom((tree / "big").stat().st_size))
+    before = held_segments(memory) if there != "nothing" else set()
+
+    def killed(method: str, container: str, name: str) -> None:
+        if method == "MANIFEST":
+            raise Unavailable("gone")
+
+    memory.faults.append(killed)
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    memory.faults.clear()
+    left = held_segments(memory)
+    assert left > before
+    (tree / "big").unlink()
+    (tree / "small").write_bytes(b"1")
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    assert held_segments(memory) == (left if there == "an unreadable one" else before)
 
 
 def test_orphans_are_seen_without_a_journal_too(tree: Path) -> None:

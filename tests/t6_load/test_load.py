@@ -18,15 +18,8 @@ from swiftfs.errors import Forbidden, Incomplete, Interrupted, Rejected, Unavail
 from swiftfs.load import reading, upload
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import (
-    LoadRequest,
-    LoadResult,
-    failure_lines,
-    load_directory,
-    outcome_error,
-    summary_lines,
-    write_summary,
-)
+from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.source import DirectorySource, FileObject
 from swiftfs.model import Kind
 

@@ -21,7 +21,8 @@ from swiftfs.load.manifest import manifest_digest, parse_manifest
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import Compare
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error, summary_lines
+from swiftfs.load.report import outcome_error, summary_lines
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, Refused
 
