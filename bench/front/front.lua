@@ -65,18 +65,17 @@ local function row_of(number)
     EMPTY, name_of(number))
 end
 
--- The first number whose name comes after the marker.
-local function after(marker)
-  if marker == "" then return 0 end
-  local part, number = marker:match("^part_(%d+)/(%d*)")
-  if not part then
-    part = marker:match("^part_(%d+)")
-    return part and tonumber(part) * A_DIRECTORY or 0
+local function part_of(number) return string.format("part_%04d/", number) end
+
+-- The first number below total whose text comes after a bound (at: or is it); total when there is none.
+local function first_beyond(text_of, total, bound, at)
+  local low, high = 0, total
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local text = text_of(middle)
+    if text > bound or (at and text == bound) then high = middle else low = middle + 1 end
   end
-  if number == "" then
-    return marker:sub(-1) == "/" and (tonumber(part) + 1) * A_DIRECTORY or tonumber(part) * A_DIRECTORY
-  end
-  return tonumber(number) + 1
+  return low
 end
 
 function M.names()
@@ -88,28 +87,21 @@ function M.names()
   ngx.header["X-Timestamp"] = "1714521600.00000"
   if ngx.req.get_method() == "HEAD" then return answer(204) end
   local asked = ngx.req.get_uri_args()
-  local prefix, marker = asked.prefix or "", asked.marker or ""
+  local prefix, marker, stop = asked.prefix or "", asked.marker or "", asked.end_marker or ""
   local limit = math.min(tonumber(asked.limit) or PAGE, PAGE)
+  local by_directory = asked.delimiter == "/" and prefix == ""
+  local text_of, count = name_of, total
+  if by_directory then text_of, count = part_of, math.ceil(total / A_DIRECTORY) end
+  local number = marker ~= "" and first_beyond(text_of, count, marker, false) or 0
+  local last = stop ~= "" and first_beyond(text_of, count, stop, true) or count
+  if prefix ~= "" then
+    number = math.max(number, first_beyond(text_of, count, prefix, true))
+    last = math.min(last, first_beyond(text_of, count, prefix .. "\255", true))
+  end
   local rows = {}
-  if asked.delimiter == "/" and prefix == "" then
-    local part = math.ceil(after(marker) / A_DIRECTORY)
-    while part * A_DIRECTORY < total and #rows < limit do
-      rows[#rows + 1] = string.format('{"subdir":"part_%04d/"}', part)
-      part = part + 1
-    end
-    return answer(200, rows)
-  end
-  local first, last = after(marker), total
-  local part = prefix:match("^part_(%d+)/$")
-  if part then
-    first = math.max(first, tonumber(part) * A_DIRECTORY)
-    last = math.min(last, (tonumber(part) + 1) * A_DIRECTORY)
-  elseif prefix ~= "" then
-    last = 0
-  end
-  while first < last and #rows < limit do
-    rows[#rows + 1] = row_of(first)
-    first = first + 1
+  while number < last and #rows < limit do
+    rows[#rows + 1] = by_directory and string.format('{"subdir":"%s"}', part_of(number)) or row_of(number)
+    number = number + 1
   end
   return answer(200, rows)
 end

@@ -143,6 +143,12 @@ def test_a_made_container_lists_every_name_once_in_order(front: Front) -> None:
     inner = names_of(front, "&delimiter=/&prefix=part_0023/")
     assert inner == [name for name in flat if name.startswith("part_0023/")]
     assert len(inner) == 456
+    between = names_of(front, "&end_marker=part_0001/0001003.bin")
+    assert between == flat[:1003]
+    answer = ask(front, front.port, "GET", "/names-23456?format=json&marker=part_00025&end_marker=part_0003", {})
+    assert answer.json() == []
+    answer = ask(front, front.port, "GET", "/names-23456?format=json&limit=2&marker=part_0003", {})
+    assert [row["name"] for row in answer.json()] == ["part_0003/0003000.bin", "part_0003/0003001.bin"]
 
 
 def test_rclone_and_swiftfs_log_in_and_list_through_the_front(front: Front, stored: str, tmp_path: Path) -> None:
