@@ -75,8 +75,8 @@ def test_pairs_are_ours_over_the_peer_of_the_same_block() -> None:
     blocks = []
     for _ in range(3):
         sessions = {}
+        pace = draw.uniform(1, 5)
         for side, share in ((SWIFTFS, 1.0), (RCLONE, 2.0), (RCLONE_BEST, 4.0)):
-            pace = draw.uniform(1, 5) if side is SWIFTFS else pace
             one = Phase("epoch 1", pace * share, pace * share * 2, 0, 1, 1, NOTHING)
             sessions[side.name] = Session(side, {"epoch 1": one})
         blocks.append(Together(sessions, None))
