@@ -5,7 +5,7 @@ local M = {}
 
 local PAGE = 10000        -- container_listing_limit
 local A_DIRECTORY = 1000  -- names in each directory of a made container
-local EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+local ONE = "9dd4e461268c8034f5c8564e155c67a6" -- MD5 of the one byte x: an empty object may be a manifest, and clients ask
 
 local delay = 0 -- seconds before each answer
 local rate = 0  -- bytes a second of one connection; 0: as fast as it goes
@@ -46,7 +46,7 @@ function M.body()
   if ngx.ctx.refused then ngx.arg[1] = "" end
 end
 
--- A container "names-<count>": empty objects in directories of a thousand. Only listings of it are answered.
+-- A container "names-<count>": objects of one byte in directories of a thousand. Only listings of it are answered.
 
 local function answer(status, rows)
   ngx.status = status
@@ -60,9 +60,9 @@ local function name_of(number) return string.format("part_%04d/%07d.bin", math.f
 
 local function row_of(number)
   return string.format(
-    '{"bytes":0,"hash":"%s","name":"%s","content_type":"application/octet-stream",'
+    '{"bytes":1,"hash":"%s","name":"%s","content_type":"application/octet-stream",'
       .. '"last_modified":"2024-05-01T00:00:00.000000"}',
-    EMPTY, name_of(number))
+    ONE, name_of(number))
 end
 
 local function part_of(number) return string.format("part_%04d/", number) end
@@ -83,7 +83,7 @@ function M.names()
   local total = tonumber(container:match("^names%-(%d+)$"))
   if not total or name ~= "" then return answer(404) end
   ngx.header["X-Container-Object-Count"] = total
-  ngx.header["X-Container-Bytes-Used"] = 0
+  ngx.header["X-Container-Bytes-Used"] = total
   ngx.header["X-Timestamp"] = "1714521600.00000"
   if ngx.req.get_method() == "HEAD" then return answer(204) end
   local asked = ngx.req.get_uri_args()
