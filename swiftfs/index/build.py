@@ -181,10 +181,7 @@ class Builder:
         if self._ended:
             return
         self._ended = True
-        with contextlib.suppress(sqlite3.Error):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._connection.execute("DETACH staging")
+        self._detach()
         self._index._built()
 
     def _attach(self) -> None:
@@ -198,8 +195,18 @@ class Builder:
             for statement in _STAGING:
                 self._connection.execute(statement)
             self._connection.execute(_STAGE_ROOT, (ROOT_DIR, ROOT_INO))
+        except sqlite3.Error:
+            self._detach()  # or no later rebuild of this connection could attach its own
+            raise
         finally:
             os.unlink(staging)
+
+    def _detach(self) -> None:
+        """Lets the staging file go, with what a transaction has not committed."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._connection.execute("DETACH staging")
 
     def _add(self, resolved: Resolved) -> None:
         listed = resolved.listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -208,6 +209,22 @@ def test_a_listing_out_of_order_is_refused(index: Index, second: str) -> None:
 
     assert names(index) == [b"kept"]
     assert index.meta().complete
+
+
+@pytest.mark.row("C1")
+def test_a_build_that_finds_no_room_leaves_room_for_the_next(index: Index) -> None:
+    """On a full disk a rebuild does not even begin; when there is room again, the same index is rebuilt."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(LocalFileError, match="is there room"):
+                index.builder()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    build(index, listing("a"))
+
+    assert names(index) == [b"a"]
 
 
 def test_an_aborted_build_changes_nothing_and_another_can_follow(index: Index) -> None:
