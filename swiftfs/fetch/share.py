@@ -67,8 +67,9 @@ class WarmShare:
             return
         scale = size.bit_length()
         usual = self._alone.get(scale, seconds)
-        if not warm:  # it says what is usual, and nothing of what readers would notice
+        if not warm or (scale in self._alone and seconds < usual):  # beside a warm none is quicker than without
             self._alone[scale] = usual + (seconds - usual) * (QUICKER if seconds < usual else SLOWER)
+        if not warm:  # it says nothing of what readers would notice
             self._unprobed = 0
             return
         self._unprobed += 1

@@ -44,15 +44,15 @@ class Store:
         for job in [job for job in self.running if job.priority == WARM]:
             self.end(job)
 
-    def demand(self, ino: int, load: float) -> int:
-        """One reader's fetch, begun, ended: it takes a second and ``load`` more for each fetch beside it. Returns how
-        many there were; what runs of the warm ends meanwhile."""
+    def demand(self, ino: int, load: float, alone: float = 1.0) -> int:
+        """One reader's fetch: it takes ``alone`` seconds and ``load`` more for each fetch beside it. Returns how many
+        there were; what runs of the warm ends meanwhile."""
         self.jobs.add(want(ino, DEMAND))
         self.take()
         (job,) = [job for job in self.running if job.priority == DEMAND]
         beside = len(self.running) - 1
         self.end_warm()
-        self.end(job, 1.0 + load * beside)
+        self.end(job, alone + load * beside)
         return beside
 
 
@@ -88,6 +88,18 @@ def test_a_reader_that_does_not_notice_the_warm_does_not_hold_it_up() -> None:
     beside = [store.demand(50_000 + number, load=0.0) for number in range(200)]
 
     assert beside[-1] >= STREAMS - 6
+
+
+def test_a_bad_hour_does_not_become_usual() -> None:
+    """Fetches that were slow for another reason leave no warm behind that readers notice when that reason is gone."""
+    store = Store(20_000)
+    for number in range(60):
+        store.demand(30_000 + number, load=0.5)
+    for number in range(60):
+        store.demand(40_000 + number, load=0.5, alone=4.0)
+    beside = [store.demand(50_000 + number, load=0.5) for number in range(300)]
+
+    assert sum(beside[100:]) / 200 <= 0.5
 
 
 def test_a_warm_goes_on_when_the_readers_have_gone() -> None:

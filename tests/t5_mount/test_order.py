@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -91,6 +92,30 @@ def test_a_program_hands_an_order_over(dataset: Dataset, many: list[str]) -> Non
     assert (done.code, done.out, done.err) == (0, "an order of 30 files\n", "")
     until_idle(dataset, mountpoint, 40)
     assert sorted(gets(dataset.log_since(start), dataset.container)) == sorted(many[:40])
+
+
+def test_a_warm_of_several_paths_is_watched_to_its_end(dataset: Dataset, many: list[str]) -> None:
+    """``warm --wait`` fetches each file at or below its paths once, and says so in words and as JSON; a second one
+    finds them there, a path that does not exist is an error, and --cancel answers without a warm too."""
+    start = dataset.log_offset()
+    mountpoint = dataset.mount("--prefetch", "off", "--refresh", "off")
+    paths = ["many/1", "many/2", "many/3/003.bin"]
+    wanted = sorted(name for name in many if name.startswith(("many/1/", "many/2/")) or name == paths[2])
+    size = 2000 * len(wanted)
+
+    done = run("swiftfs", "warm", mountpoint, *paths, "--wait", "--use-json-log", environ=dataset.environ)
+
+    assert (done.code, done.out) == (
+        0, f"{len(wanted)} files, {size:,} bytes in the cache; 0 were there before\n",
+    )  # fmt: skip
+    last = json.loads(done.err.splitlines()[-1])["stats"]
+    assert (last["done_files"], last["done_bytes"], last["ended"]) == (len(wanted), size, True)
+    assert sorted(gets(dataset.log_since(start), dataset.container)) == wanted
+    again = check("swiftfs", "warm", mountpoint, *paths, "--wait", environ=dataset.environ)
+    assert again.endswith(f"{len(wanted)} were there before\n")
+    assert run("swiftfs", "warm", mountpoint, "no/such", environ=dataset.environ).code == 2
+    assert check("swiftfs", "warm", mountpoint, "--cancel", environ=dataset.environ) == "gave up 0\n"
+    assert sorted(gets(dataset.log_since(start), dataset.container)) == wanted
 
 
 def test_an_order_needs_a_mount_and_a_mode_that_takes_it(dataset: Dataset, tmp_path: Path) -> None:
