@@ -45,7 +45,11 @@ SIZES = (0, 1, 700, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 9)
 NAMES = ("a", "b", "d/a", "d/b", "d/d/a", "d", "d/", "../a", "d//a")
 """Names that meet, as file and as directory of one path, and some that no tree can show."""
 
-SPANS = st.lists(st.tuples(st.integers(0, max(SIZES)), st.integers(1, 3 * CHUNK)), min_size=1, max_size=4)
+SPANS = st.lists(
+    st.tuples(st.integers(0, max(SIZES)), st.one_of(st.integers(1, 2 * PIECE_BYTES), st.integers(1, 3 * CHUNK))),
+    min_size=1,
+    max_size=4,
+)
 """Offset and size of each read through one handle."""
 
 
@@ -73,6 +77,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.clock = MockClock(autojump_threshold=0)
         self.moment = 0
         self.handles: list[Handle] = []
+        self.lately: list[tuple[Handle, int, int]] = []
         self.injected: list[SwiftFSError] = []
 
     @initialize(prefetch=st.sampled_from([Mode.OFF, Mode.AUTO]), sizes=st.lists(st.sampled_from(SIZES), min_size=9))
@@ -190,6 +195,7 @@ class TreeMachine(RuleBasedStateMachine):
 
     def check_read(self, handle: Handle, offset: int, size: int) -> None:
         """I1: a read is the slice of the handle's own version, or an error that the store or the injection explains."""
+        self.lately = [*self.lately[-9:], (handle, offset, size)]
         try:
             found = trio.run(self.vfs.read, handle.ino, offset, size, clock=self.clock)
         except Changed:
@@ -232,6 +238,8 @@ class TreeMachine(RuleBasedStateMachine):
             case "delete all":
                 for file in files:
                     file.unlink()
+        for read in self.lately:  # the same pieces again, before whole chunks are fetched in their place
+            self.check_read(*read)
         for handle in self.handles:
             self.check_read(handle, 0, max(SIZES))
 
