@@ -9,7 +9,7 @@ import click
 
 from bench.errors import BenchError
 
-PARTS = ("load", "mount")
+PARTS = ("load", "mount", "simulate")
 """Modules of this package that each hold a click command called ``command``."""
 
 

@@ -254,7 +254,7 @@ def _two_datasets() -> Trace:
 
 @click.command()
 @click.option("--only", default="", help="Traces whose name holds this.")
-def simulate(only: str) -> None:
+def command(only: str) -> None:
     """Replay traces of opens against the prefetch planners and show what came of them.
 
     \b
@@ -272,4 +272,4 @@ def simulate(only: str) -> None:
 
 
 if __name__ == "__main__":
-    simulate()
+    command()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from swiftfs.load.progress import Display
     from swiftfs.load.run import LoadResult
     from swiftfs.load.sources import SourceRequest
+    from swiftfs.load.transform import Rules
     from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,6 @@ def load(
 
     from swiftfs.config import find_remote
     from swiftfs.errors import UsageError, printable
-    from swiftfs.load.apply import load_rules
     from swiftfs.load.progress import choose_display
     from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
@@ -164,7 +164,7 @@ def load(
         "checkers": checkers,
         "dry_run": dry_run,
         "storage_policy": remote.storage_policy,
-        "rules": load_rules(transform) if transform is not None else None,
+        "rules": _rules(transform) if transform is not None else None,
         "large": LargePolicy(
             cutoff=max(1, multi_thread_cutoff),
             streams=multi_thread_streams,
@@ -195,6 +195,12 @@ def load(
         write_summary(summary_json, result)
     if (error := outcome_error(result)) is not None:
         raise error
+
+
+def _rules(transform: str) -> Rules:
+    from swiftfs.load.apply import load_rules
+
+    return load_rules(transform)
 
 
 def _log_result(result: LoadResult) -> None:
@@ -242,7 +248,7 @@ def is_quiet() -> bool:
 
 def _absolute(source: str) -> str:
     """What the journal knows a source by: a path free of symbolic links, a URL as it is."""
-    from swiftfs.load.download import is_url
+    from swiftfs.load.sources import is_url
 
     return source if is_url(source) else os.path.realpath(source)
 

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from swiftfs.errors import Changed, Interrupted
-from swiftfs.load.archive_source import PIECE
 from swiftfs.load.held import HeldObject
+from swiftfs.load.reading import PIECE
 
 if TYPE_CHECKING:
     from swiftfs.load.archive import MemberReader

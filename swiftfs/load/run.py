@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,6 @@ from swiftfs.errors import (
     UsageError,
     printable,
 )
-from swiftfs.load.archive_upload import upload_for
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
 from swiftfs.load.leftovers import remove_abandoned, remove_leftovers, verify_large
@@ -29,9 +29,9 @@ from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL
 from swiftfs.load.renaming import renamed
 from swiftfs.load.segments import LargePolicy
-from swiftfs.load.source import Omitted, Refused, Source, SourceObject
-from swiftfs.load.stream_source import StreamSource
+from swiftfs.load.source import DirectorySource, Omitted, Refused, Source, SourceObject
 from swiftfs.load.tally import Tally
+from swiftfs.load.upload import Upload
 from swiftfs.load.verify import Verified, verify
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class _Run:
         if request.rules is not None:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
             refused.extend(more)
-        streamed = isinstance(request.source, StreamSource)
+        streamed = _is_streamed(request.source)
         if streamed and replace(options, max_transfer=None) != LoadOptions():
             raise UsageError(
                 "a streamed archive shows what it holds on the way: no filters, compare modes, deletes or manifest",
@@ -251,13 +251,10 @@ class _Run:
         self.tally.phase = "loading"
         # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
         limits = None
-        streamed = isinstance(self._request.source, StreamSource)
+        streamed = _is_streamed(self._request.source)
         if streamed or any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
             limits = await self._client.limits()
-        upload = upload_for(
-            self._request.source,
-            entries,
-            self._request.rules,
+        upload = _upload_for(self._request, entries)(
             self._client,
             self._request.container,
             transfers=self._request.transfers,
@@ -272,6 +269,24 @@ class _Run:
             options=self._request.options,
         )
         return await upload.run(plan.steps)
+
+
+def _is_streamed(source: Source) -> bool:
+    """Whether what the source holds shows only on the way."""
+    if isinstance(source, DirectorySource):
+        return False
+    from swiftfs.load.stream_source import StreamSource
+
+    return isinstance(source, StreamSource)
+
+
+def _upload_for(request: LoadRequest, entries: list[ListingEntry]) -> Callable[..., Upload]:
+    """The upload that suits the source. A directory needs none of the modules that know archives."""
+    if isinstance(request.source, DirectorySource):
+        return Upload
+    from swiftfs.load.archive_upload import upload_for
+
+    return functools.partial(upload_for, request.source, entries, request.rules)
 
 
 def _walk(source: Source) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:

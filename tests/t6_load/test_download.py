@@ -15,8 +15,9 @@ import pytest
 from fakes.http_server import FileServer, serving
 
 from swiftfs.errors import Forbidden, NotFound, Rejected, SwiftFSError, Truncated, Unavailable, UsageError
-from swiftfs.load.download import FRUITLESS, check_sha256, download, is_url, shown_url
+from swiftfs.load.download import FRUITLESS, check_sha256, download, shown_url
 from swiftfs.load.progress import Silent
+from swiftfs.load.sources import is_url
 from swiftfs.load.tally import Tally
 from swiftfs.load.unpack import ExtractRequest, extract_error, extract_source
 
