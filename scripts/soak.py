@@ -137,7 +137,8 @@ class Soak:
                 version = self.data.version_of(name, body)
                 with self.lock:
                     if version is None or version < newest.get(name, 0):
-                        self.record.wrong.append(f"{name}: {len(body)} bytes, version {version}")
+                        what = "an older version again" if version is not None else self.data.describe(name, body)
+                        self.record.wrong.append(f"{name}: {what}")
                     else:
                         newest[name] = version
                     self.record.verified += len(body)

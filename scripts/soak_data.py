@@ -37,6 +37,16 @@ class Dataset:
             return None
         return int(number) if hashlib.md5(body).hexdigest() == self.digests[name, int(number)] else None
 
+    def describe(self, name: str, body: bytes) -> str:
+        """What is wrong with bytes that are no version."""
+        found, _, number = body.partition(b"\n")[0].decode("utf-8", "replace").rpartition(" ")
+        if found != name or not number.isdigit() or int(number) > self.versions[name]:
+            return f"{len(body)} bytes that begin with {body[:40]!r}"
+        right = content(name, int(number), self.sizes[name])
+        other = [place for place, (one, two) in enumerate(zip(body, right, strict=False)) if one != two]
+        where = f", the first at {other[0]}, the last at {other[-1]}" if other else ""
+        return f"{len(body)} bytes instead of {len(right)} of version {number}, {len(other)} are other{where}"
+
 
 def dataset() -> Dataset:
     sizes = {f"photos/{number % 7}/{number}.jpg": 20_000 + 700 * number for number in range(SMALL)}

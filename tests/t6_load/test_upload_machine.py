@@ -52,7 +52,7 @@ NAMES = (
 )  # fmt: skip
 REFUSED = os.fsdecode(b"bad\xff")
 """A name that no object can have."""
-STALL = 0.4
+STALL = 0.8
 """Seconds without a byte after which these loads give a connection up."""
 CONSTANTS = {**SMALL_SEGMENTS, "swiftfs.load.journal:SETTLED": 0, "swiftfs.swift.transport:STALL": STALL}
 
@@ -73,6 +73,8 @@ FAILING: tuple[Action, ...] = (
 )  # fmt: skip
 """Faults after which a load may say that it has failed."""
 TARGETS = (("PUT", r"/up-[^/_]+/"), ("PUT", "_segments"), ("PUT", "manifest=put"), ("HEAD", ""), (None, ""))
+KILLS = ((None, ""), ("PUT", "_segments/"), ("PUT", "manifest=put"), ("PUT", r"/up-[^/_]+/"), ("POST", "bulk-delete"))
+"""Requests at which loads are killed: the steps between which something could be half done."""
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,23 @@ class UploadMachine(RuleBasedStateMachine):
             st.integers(0, 5),
         )
 
-    @rule(at=st.integers(0, 30), done=st.booleans(), data=st.data(), extra=st.booleans())
-    def load_and_kill(self, at: int, done: bool, data: st.DataObject, extra: bool) -> None:
-        """Killed at its request number ``at``; one with fewer ends by itself."""
+    @rule(
+        where=st.sampled_from(KILLS),
+        at=st.integers(0, 7),
+        done=st.booleans(),
+        data=st.data(),
+        extra=st.booleans(),
+        again=st.booleans(),
+    )
+    def load_and_kill(
+        self, where: tuple[str | None, str], at: int, done: bool, data: st.DataObject, extra: bool, again: bool
+    ) -> None:
+        """Killed at request number ``at`` of a kind; one with fewer of them ends by itself."""
         faults = data.draw(st.lists(self.faults(PASSING), max_size=1))
-        code, _ = self.load(Fault(Kill(self.kill, done), skip=at), *faults, extra=extra)
+        code, _ = self.load(Fault(Kill(self.kill, done), *where, skip=at), *faults, extra=extra)
         assert code in {0, -9}, self.said()
+        if again:
+            self.load_cleanly()
 
     @rule(data=st.data(), at=st.integers(0, 12), size=st.sampled_from(SIZES), seed=st.integers(0, 2))
     @precondition(lambda self: self.files)
