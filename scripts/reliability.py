@@ -270,8 +270,9 @@ def _mutations(notes: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for module in notes["modules"]:
-        same = len(module["equivalent"])
-        lines.append(f"| `{module['path']}` | {module['mutants']} | {module['mutants'] - same} | {same} |")
+        same = module.get("same", len(module["equivalent"]))
+        only = f" ({module['only']})" if "only" in module else ""
+        lines.append(f"| `{module['path']}`{only} | {module['mutants']} | {module['mutants'] - same} | {same} |")
     lines += ["", "The equivalent ones, which change nothing that can be seen:", ""]
     for module in notes["modules"]:
         lines += [f"- `{Path(module['path']).name}` {_cell(text)}" for text in module["equivalent"]]

@@ -127,6 +127,7 @@ def test_the_format_of_a_cache_is_what_it_was() -> None:
         names.Place(1, 0, 8 << 20),
         names.Place(3, 0, 8 << 20),
     ]
+    assert place(size, 64, 1 << 20) == names.Place(1, 0, 1 << 20)
     assert place(200 << 20, 1, 100 << 20) == names.Place(1, 0, 100 << 20)
 
 

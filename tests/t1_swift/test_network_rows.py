@@ -276,7 +276,7 @@ async def test_headers_without_end_are_given_up(proxy: FaultProxy, client: Clien
 async def test_a_length_of_a_terabyte_is_not_waited_for(
     proxy: FaultProxy, client: Client, place: tuple[str, str]
 ) -> None:
-    """A Content-Length far beyond the object is an error or the right bytes, in time."""
+    """A Content-Length far beyond the object is an error, in time."""
     with proxy.broken(Fault(SetHeader("Content-Length", str(10**12)), "GET")):
         async with asyncio.timeout(DEADLINE + 1):
             with pytest.raises(SwiftFSError):
