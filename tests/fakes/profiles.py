@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
 
+BUSY = 900.0
+"""Seconds: ten times what such a test takes on an idle machine."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -25,3 +28,8 @@ def sized(usual: Size, large: Size) -> settings:
         stateful_step_count=size.steps,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+
+
+def timeout() -> float:
+    """Seconds that a test over many runs may take on a busy machine; 0 in the long profile: as many as it takes."""
+    return 0 if settings.get_current_profile_name() == "long" else BUSY

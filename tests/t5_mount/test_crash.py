@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fakes.fault_proxy import FaultProxy
+from fakes.profiles import timeout
 from fakes.programs import check, mount_status, tree_of, write_tree
 
 from swiftfs.cache.writer import Writer
@@ -85,6 +86,7 @@ def damaged(cache: Path, *, clear: bool = False) -> int:
         writer.close()
 
 
+@pytest.mark.timeout(timeout())
 @pytest.mark.row("P2", "P6", "C3")
 def test_a_killed_mount_comes_back_with_every_byte_right(
     cloud: Cloud, proxy: FaultProxy, local_environ: dict[str, str], tmp_path: Path

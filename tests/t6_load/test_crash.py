@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.load_bench import SEGMENT, SMALL_SEGMENTS, Bench, open_bench
+from fakes.profiles import timeout
 from fakes.programs import write_tree
 
 from swiftfs.config import Remote
@@ -38,6 +39,7 @@ def content() -> dict[str, bytes]:
     return small | {"large": draw.randbytes(8 * SEGMENT - 1)}
 
 
+@pytest.mark.timeout(timeout())
 @pytest.mark.row("P1", "O2")
 def test_a_killed_load_is_completed_by_the_next(bench: Bench, tmp_path: Path) -> None:
     """Thirty loads killed at drawn moments: whatever was stored is whole and is not sent again, the next load sends the

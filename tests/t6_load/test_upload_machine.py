@@ -34,7 +34,7 @@ from fakes.fault_proxy import (
 )
 from fakes.forked import Running
 from fakes.load_bench import SEGMENT, SMALL_SEGMENTS, Bench, Listed, open_bench
-from fakes.profiles import Size, sized
+from fakes.profiles import Size, sized, timeout
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -45,6 +45,8 @@ from swiftfs.model import SEGMENTS_SUFFIX
 pytestmark = pytest.mark.cloud
 
 SIZES = (0, 1, 700, SEGMENT - 1, SEGMENT, 3 * SEGMENT, 5 * SEGMENT + 9)
+LARGE = (5 * SEGMENT + 9, 3 * SEGMENT, 4 * SEGMENT)
+"""Files with something to lose at a kill."""
 NAMES = (
     "a", "b", "d/a", "d/b", "d/d/a", "big", "d/big", "-x", " sp ace ", "new\nline", "%2F", "q?#&+", "é", "é",
     "\N{GRINNING FACE}", "'\"\\", "n" * 200, "slo/1/00000000-d41d8cd98f00b204e9800998ecf8427e", "big_segments",
@@ -73,7 +75,7 @@ FAILING: tuple[Action, ...] = (
 )  # fmt: skip
 """Faults after which a load may say that it has failed."""
 TARGETS = (("PUT", r"/up-[^/_]+/"), ("PUT", "_segments"), ("PUT", "manifest=put"), ("HEAD", ""), (None, ""))
-KILLS = ((None, ""), ("PUT", "_segments/"), ("PUT", "manifest=put"), ("PUT", r"/up-[^/_]+/"), ("POST", "bulk-delete"))
+KILLS = (("PUT", "_segments/"), (None, ""), ("PUT", r"/up-[^/_]+/"), (None, "bulk-delete|manifest=put"))
 """Requests at which loads are killed: the steps between which something could be half done."""
 
 
@@ -136,6 +138,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.container = bench.container()
         self.segments = self.container + SEGMENTS_SUFFIX
         self.listed: dict[str, Listed] = {}
+        self.fresh = 100
         self.home = bench.top / self.container
         self.tree = self.home / "tree"
         self.tree.mkdir(parents=True)
@@ -162,7 +165,7 @@ class UploadMachine(RuleBasedStateMachine):
     # The directory
 
     def free(self, name: str) -> bool:
-        """Whether a file of this name can be beside those that there are."""
+        """Whether a file of this name can be beside those that there are, or is one of them."""
         return not any(one.startswith(f"{name}/") or name.startswith(f"{one}/") for one in self.files)
 
     def write(self, name: str, content: bytes) -> None:
@@ -172,13 +175,19 @@ class UploadMachine(RuleBasedStateMachine):
         self.files[name] = content
         self.versions.setdefault(name, set()).add((len(content), etag(content)))
 
-    @initialize(names=st.lists(st.sampled_from(NAMES), max_size=8), large=st.sampled_from(SIZES))
+    @initialize(names=st.lists(st.sampled_from(NAMES), max_size=8), large=st.sampled_from(LARGE))
     def begin(self, names: list[str], large: int) -> None:
+        self.write("big", body(large, 0))
         for number, name in enumerate(names):
             if self.free(name):
                 self.write(name, body(SIZES[number % 3], number))
-        if self.free("big"):
-            self.write("big", body(large, 0))
+
+    def rewrite(self, size: int) -> None:
+        """Other bytes for the first large file and for two of the others: something to send."""
+        self.fresh += 1
+        for name in ["big", *sorted(self.files)[:2]]:
+            if self.free(name):
+                self.write(name, body(size if name == "big" else 600, self.fresh))
 
     @rule(
         names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=6),
@@ -221,6 +230,8 @@ class UploadMachine(RuleBasedStateMachine):
         pages = data.draw(st.lists(self.faults(PASSING_PAGES, (("GET", "format=json"),)), max_size=1))
         failing = data.draw(st.lists(self.faults(FAILING), max_size=1))
         watch = Fault(Watch(self.look), skip=data.draw(st.integers(0, 20)))
+        if data.draw(st.booleans()):
+            self.rewrite(data.draw(st.sampled_from(LARGE)))
         code, _ = self.load(watch, *failing, *passing, *pages, extra=extra, transfers=transfers)
         if not failing:
             assert code == 0, self.said()
@@ -238,16 +249,25 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(
         where=st.sampled_from(KILLS),
-        at=st.integers(0, 7),
+        at=st.sampled_from([3, 1, 0, 2, 5]),
         done=st.booleans(),
         data=st.data(),
         extra=st.booleans(),
         again=st.booleans(),
+        size=st.sampled_from(LARGE),
     )
     def load_and_kill(
-        self, where: tuple[str | None, str], at: int, done: bool, data: st.DataObject, extra: bool, again: bool
+        self,
+        where: tuple[str | None, str],
+        at: int,
+        done: bool,
+        data: st.DataObject,
+        extra: bool,
+        again: bool,
+        size: int,
     ) -> None:
         """Killed at request number ``at`` of a kind; one with fewer of them ends by itself."""
+        self.rewrite(size)
         faults = data.draw(st.lists(self.faults(PASSING), max_size=1))
         code, _ = self.load(Fault(Kill(self.kill, done), *where, skip=at), *faults, extra=extra)
         assert code in {0, -9}, self.said()
@@ -359,8 +379,9 @@ class UploadMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.row("N5", "N6", "N9", "N12", "H4", "H13", "L3", "L5", "O2", "O6", "P1", "T4", "T10")
+@pytest.mark.timeout(timeout())
 def test_loads_through_faults_and_kills_end_right(bench: Bench) -> None:
     """Whatever breaks or kills loads of a changing directory: at every moment all that is listed is whole, exit code 0
     means everything is there, nothing that the store has is sent again, and a last load leaves exactly the directory
     and no segment too many."""
-    run_state_machine_as_test(lambda: UploadMachine(bench), settings=sized(Size(25, 15), large=Size(500, 50)))
+    run_state_machine_as_test(lambda: UploadMachine(bench), settings=sized(Size(20, 15), large=Size(500, 50)))
