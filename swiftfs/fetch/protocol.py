@@ -148,7 +148,7 @@ class Have(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """A chunk could not be fetched; ``error`` names a class of ``swiftfs.errors``."""
+    """A chunk that a reader demanded could not be fetched; ``error`` names a class of ``swiftfs.errors``."""
 
     ino: int
     chunk: int

@@ -241,7 +241,9 @@ class Worker:
             self._failed += 1
             if job.priority > READAHEAD:
                 log.info("fetched ahead in vain: %s", error)
-            self._link.send(Failed(want.ino, job.chunk, type(error).__name__, str(error)))
+            if job.priority == DEMAND:
+                # Of the others nobody is told: a reader whose demand is still on its way would take it for the answer.
+                self._link.send(Failed(want.ino, job.chunk, type(error).__name__, str(error)))
         except Exception as error:
             # A reader waits for this chunk: whatever happened, it must hear of it.
             log.exception("unexpected error while fetching")
