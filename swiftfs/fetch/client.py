@@ -318,7 +318,8 @@ class FetchClient:
         elif isinstance(message, Failed):
             if not message.stop:
                 self._on_failed(message.ino, message.chunk)
-            self._settle((message.ino, message.chunk, message.stop), message.exception())
+            if not message.ahead:
+                self._settle((message.ino, message.chunk, message.stop), message.exception())
         elif isinstance(message, AskAlive):
             self._send(Alive())
         else:

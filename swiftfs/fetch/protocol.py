@@ -183,7 +183,8 @@ class HavePieces(Message, frozen=True):
 class Failed(Message, frozen=True):
     """A chunk could not be fetched; ``error`` names a class of ``swiftfs.errors``.
 
-    With ``stop``, those are the pieces from number ``chunk`` to before ``stop``.
+    With ``stop``, those are the pieces from number ``chunk`` to before ``stop``. ``ahead``: nobody had demanded it when
+    that was found out; a reader whose demand is still on its way must not take it for the answer.
     """
 
     ino: int
@@ -191,6 +192,7 @@ class Failed(Message, frozen=True):
     error: str
     message: str
     stop: int = 0
+    ahead: bool = False
 
     def exception(self) -> SwiftFSError:
         """The error to raise on this side."""

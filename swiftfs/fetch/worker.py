@@ -249,7 +249,7 @@ class Worker:
             self._failed += 1
             if job.priority > READAHEAD:
                 log.info("fetched ahead in vain: %s", error)
-            self._link.send(Failed(ino, first, type(error).__name__, str(error), stop))
+            self._link.send(Failed(ino, first, type(error).__name__, str(error), stop, job.priority != DEMAND))
         except Exception as error:
             # A reader waits for this chunk: whatever happened, it must hear of it.
             log.exception("unexpected error while fetching")

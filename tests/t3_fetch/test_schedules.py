@@ -10,14 +10,27 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
 import trio
 from fakes.schedules import SEEDS, run_asyncio, run_trio
 
 from swiftfs.cache.writer import Stored
-from swiftfs.errors import Changed, SwiftFSError
+from swiftfs.errors import Changed, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import DEMAND, WARM, Failed, FromFetch, Have, Hello, Ready, Refreshed, ToFetch, Want
+from swiftfs.fetch.protocol import (
+    DEMAND,
+    READAHEAD,
+    WARM,
+    Failed,
+    FromFetch,
+    Have,
+    Hello,
+    Ready,
+    Refreshed,
+    ToFetch,
+    Want,
+)
 from swiftfs.fetch.worker import Worker
 from swiftfs.index.entry import Diff, Totals
 from swiftfs.model import ByteRange, ObjectVersion
@@ -90,6 +103,7 @@ class ScriptedLink:
     messages: list[ToFetch]
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
     open: dict[tuple[int, int], int] = field(default_factory=dict)
+    sent: list[Have | Failed] = field(default_factory=list)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def receive(self) -> ToFetch | None:
@@ -98,7 +112,8 @@ class ScriptedLink:
             message = self.messages.pop()
             if isinstance(message, Want):
                 for chunk in range(message.first, message.stop):
-                    self.open[message.ino, chunk] = message.priority
+                    if message.priority == DEMAND:
+                        self.open[message.ino, chunk] = message.priority
             return message
         while self.open:
             await asyncio.wait_for(self.quiet.wait(), 100 * DEADLINE)
@@ -107,6 +122,7 @@ class ScriptedLink:
 
     def send(self, message: FromFetch) -> None:
         if isinstance(message, Have | Failed):
+            self.sent.append(message)
             self.open.pop((message.ino, message.chunk), None)
             self.quiet.set()
 
@@ -124,18 +140,41 @@ async def serve(draw: random.Random) -> Worker:
     housekeeping = asyncio.create_task(worker._housekeeping())
     await worker._messages()
     housekeeping.cancel()
-    await asyncio.gather(*worker._tasks)
+    while worker._tasks or worker._jobs.waiting:  # one that ends may start another
+        await asyncio.gather(*worker._tasks)
+        if worker._jobs.tick():  # as the housekeeping that has ended did: a warm that yielded to readers goes on
+            worker._pump()
     return worker
 
 
-def test_a_worker_answers_every_want_and_fetches_nothing_twice_at_once() -> None:
-    """Whatever the schedule: one GET for a chunk at a time, an answer for all, and every place is free at the end."""
+def test_a_worker_answers_every_demand_and_fetches_nothing_twice_at_once() -> None:
+    """Whatever the schedule: one GET for a chunk at a time, an answer for every reader, all places free at the end."""
     for seed in (*KEPT_WORKER, *SEEDS):
         try:
             worker = run_asyncio(seed, serve)
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error
         assert (worker._jobs.running, worker._jobs.waiting, worker._jobs._running_background) == (0, 0, 0), seed
+
+
+class Outage(Store):
+    """Nothing can be had."""
+
+    async def get(self, container: str, version: ObjectVersion, span: ByteRange) -> bytes:
+        raise Unavailable("the store is away")
+
+
+@pytest.mark.parametrize(("priority", "ahead"), [(DEMAND, False), (READAHEAD, True), (WARM, True)])
+@pytest.mark.asyncio
+async def test_a_failure_says_whether_anybody_had_demanded_it(priority: int, ahead: bool) -> None:
+    """What was fetched ahead in vain is nobody's answer: not that of a reader whose demand comes a moment later."""
+    draw = random.Random(0)
+    link = ScriptedLink(draw, [want(1, 0, 1, priority)])
+    worker = Worker(HELLO, link, Outage(draw), ForgetfulCache(draw), None, "http://store")  # type: ignore[arg-type]
+    await worker._messages()
+    await asyncio.gather(*worker._tasks)
+
+    assert [ahead] == [message.ahead for message in link.sent if isinstance(message, Failed)]
 
 
 @dataclass
@@ -175,6 +214,9 @@ class FakeFetch:
             reply = Failed(asked.ino, asked.first, "Changed", "another version")
         # A frame is less than the socket takes, so it is not cut by a cancellation.
         async with self.sending:
+            if self.draw.random() < 0.2:  # of the same chunk fetched ahead, before the demand came: not its answer
+                vain = Failed(asked.ino, asked.first, "Unavailable", "in vain", ahead=True)
+                await stream.send_all(protocol.frame(vain))
             await stream.send_all(protocol.frame(reply))
 
 
@@ -218,6 +260,7 @@ async def read_all(draw: random.Random) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.logs("the fetch process ended")
 def test_every_reader_is_answered_whatever_dies() -> None:
     """Whatever the schedule, each reader that stays gets its answer or its error, and those who go leave nothing."""
     for seed in (*KEPT_CLIENT, *SEEDS):
