@@ -494,6 +494,7 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.timeout(0 if IS_LONG else 900)
 @pytest.mark.row("C1", "C2", "C3", "C5", "C8", "H1", "H5", "H16", "N5", "N6", "N9", "O1")
+@pytest.mark.logs("the fetch process ended|cannot be written|could not be listed|cannot be shown")
 def test_every_read_is_right_or_explained(place: Place) -> None:
     """Whatever the store, the wire, the disk and kill -9 do, I1 to I7 hold after every step."""
     size = settings(
