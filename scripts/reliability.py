@@ -3,7 +3,10 @@
     python scripts/reliability.py            write the page
     python scripts/reliability.py --check    fail when the page is not what the tests say
 
-A test names its rows with ``@pytest.mark.row("N5")``; its promise is its docstring's first sentence.
+    python scripts/reliability.py --passed JUNIT.XML    fail when a test of the page has not passed there
+
+A test names its rows with ``@pytest.mark.row("N5")``; its promise is its docstring's first sentence. What no test here
+can show, and why, and the outcome of mutation testing, stand in ``tests/rows.toml``.
 """
 
 from __future__ import annotations
@@ -11,14 +14,23 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import json
 import sys
+import tomllib
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from soak_figures import table
 
 TOP = Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs" / "RELIABILITY.md"
+NOTES = TOP / "tests" / "rows.toml"
+SOAK = TOP / "docs" / "soak.json"
+"""The figures of the last run of scripts/soak; the page has none without it."""
 
 CHAPTERS = {
     "Network and TLS": {
@@ -144,11 +156,23 @@ CHAPTERS = {
 }
 
 
+@dataclass(slots=True)
+class Found:
+    """A test as the page shows it: its promise, and in how many cases it is about the row."""
+
+    promise: str
+    cases: int = 0
+    expected_failure: str | None = None
+
+
+Rows = dict[str, dict[str, Found]]
+
+
 class Collector:
     """Remembers every collected test that names rows."""
 
     def __init__(self) -> None:
-        self.found: dict[str, dict[str, str]] = {}
+        self.rows: Rows = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
@@ -158,26 +182,37 @@ class Collector:
             promise = (inspect.getdoc(described) or "").split("\n\n")[0].replace("\n", " ")
             place, _, name = item.nodeid.partition("::")
             test = f"{place}::{name.split('[')[0].split('::')[0]}"
-            for mark in item.iter_markers("row"):
-                for row in mark.args:
-                    self.found.setdefault(row, {})[test] = promise
+            failing = item.get_closest_marker("xfail")
+            for row in {row for mark in item.iter_markers("row") for row in mark.args}:
+                found = self.rows.setdefault(row, {}).setdefault(test, Found(promise))
+                found.cases += 1
+                found.expected_failure = failing.kwargs.get("reason", "no reason given") if failing else None
 
 
-def collect() -> dict[str, dict[str, str]]:
-    """Tests and their promises by row. Exits when the tests cannot be collected."""
+def collect() -> Rows:
+    """Tests by row. Exits when the tests cannot be collected, or when a row has neither a test nor a reason."""
     collector = Collector()
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = pytest.main(["--collect-only", "-q", "--rootdir", str(TOP), str(TOP / "tests")], plugins=[collector])
     if code:
         sys.exit(f"the tests cannot be collected:\n{said.getvalue()[-2000:]}")
+    return collector.rows
+
+
+def refuse_gaps(found: Rows, notes: dict[str, Any]) -> None:
+    """Exit when the tests, the notes and the matrix do not agree about which rows there are."""
     known = {row for rows in CHAPTERS.values() for row in rows}
-    if unknown := sorted(set(collector.found) - known):
+    untested = notes["untested"]
+    if unknown := sorted((set(found) | set(untested) | set(notes["gaps"])) - known):
         sys.exit(f"rows that the matrix does not have: {', '.join(unknown)}")
-    return collector.found
+    if missing := sorted(known - set(found) - set(untested)):
+        sys.exit(f"rows with neither a test nor a reason in tests/rows.toml: {', '.join(missing)}")
+    if tested := sorted(set(found) & set(untested)):
+        sys.exit(f"rows that tests/rows.toml calls untested and that have a test: {', '.join(tested)}")
 
 
-def page(found: dict[str, dict[str, str]]) -> str:
+def page(found: Rows, notes: dict[str, Any]) -> str:
     """The whole text."""
     rows = [row for chapter in CHAPTERS.values() for row in chapter]
     tested = [row for row in rows if row in found]
@@ -185,7 +220,9 @@ def page(found: dict[str, dict[str, str]]) -> str:
         "# What is tested when things fail",
         "",
         "Made by `python scripts/reliability.py` from the tests: a test says with `@pytest.mark.row` which row it is",
-        "about, and its docstring is the promise. `scripts/check` fails when this page is not what the tests say.",
+        "about, and its docstring is the promise. What has no test stands with its reason in `tests/rows.toml`.",
+        "`scripts/check` fails when this page is not what the two say, or when a row has neither; `scripts/test`",
+        "fails when a test named here has not passed.",
         "",
         f"{len(tested)} of {len(rows)} rows have a test of their own. A row with a test is not a row without a gap:",
         "the promise says what is shown. `t5_mount` and `t7_cli` go through a real mount or the real command,",
@@ -193,24 +230,85 @@ def page(found: dict[str, dict[str, str]]) -> str:
         "",
     ]
     for title, chapter in CHAPTERS.items():
-        lines += [f"## {title}", "", "| row | fault | promise | test |", "|---|---|---|---|"]
-        lines += [line for row, fault in chapter.items() for line in _lines(row, fault, found.get(row, {}))]
+        lines += [f"## {title}", "", "| row | fault | promise | test | result |", "|---|---|---|---|---|"]
+        for row, fault in chapter.items():
+            lines += _lines(row, fault, found.get(row, {}), notes)
         lines.append("")
-    return "\n".join(lines)
+    if SOAK.exists():
+        figures = json.loads(SOAK.read_text())
+        lines += ["## Minutes of faults", "", "Measured by `scripts/soak`, which writes `docs/soak.json`.", ""]
+        lines += [*table(figures), ""]
+    return "\n".join([*lines, *_mutations(notes["mutation"])])
 
 
-def _lines(row: str, fault: str, tests: dict[str, str]) -> Iterable[str]:
-    if not tests:
-        yield f"| {row} | {fault} | | **no test is named after this row** |"
-    for number, (test, promise) in enumerate(sorted(tests.items())):
+def _lines(row: str, fault: str, tests: dict[str, Found], notes: dict[str, Any]) -> Iterable[str]:
+    if row in notes["untested"]:
+        yield f"| {row} | {fault} | | none | **not tested**: {_cell(notes['untested'][row])} |"
+    for number, (test, found) in enumerate(sorted(tests.items())):
         place, _, name = test.partition("::")
         shown = f"`{place.removeprefix('tests/')}` {name}"
-        yield f"| {row if not number else ''} | {fault if not number else ''} | {promise.replace('|', '/')} | {shown} |"
+        result = "passes" if found.cases == 1 else f"passes, {found.cases} cases"
+        if found.expected_failure is not None:
+            result = f"**fails**: {_cell(found.expected_failure)}"
+        first = f"{row} | {fault}" if not number else " | "
+        yield f"| {first} | {_cell(found.promise)} | {shown} | {result} |"
+    if row in notes["gaps"]:
+        yield f"| | | | none | **a part is not tested**: {_cell(notes['gaps'][row])} |"
+
+
+def _mutations(notes: dict[str, Any]) -> list[str]:
+    """The chapter about mutants: what of each module was changed, and what no test noticed."""
+    if not notes["modules"]:
+        return []
+    lines = [
+        "## Mutants",
+        "",
+        f"`{notes['command']}` changes one thing at a time in a copy and runs the module's own pure tests:",
+        "a mutant that no test notices is a line that no test is about.",
+        "",
+        "| module | mutants | killed | equivalent |",
+        "|---|---|---|---|",
+    ]
+    for module in notes["modules"]:
+        same = module.get("same", len(module["equivalent"]))
+        only = f" ({module['only']})" if "only" in module else ""
+        lines.append(f"| `{module['path']}`{only} | {module['mutants']} | {module['mutants'] - same} | {same} |")
+    lines += ["", "The equivalent ones, which change nothing that can be seen:", ""]
+    for module in notes["modules"]:
+        lines += [f"- `{Path(module['path']).name}` {_cell(text)}" for text in module["equivalent"]]
+    return [*lines, ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")
+
+
+def refuse_failures(found: Rows, results: Path) -> None:
+    """Exit when a test of the page is not among those that passed."""
+    passed: dict[str, bool] = {}
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        place, name = case.attrib["classname"], case.attrib["name"].split("[")[0]
+        good = not any(child.tag in {"failure", "error", "skipped"} for child in case)
+        for test in (f"{place.replace('.', '/')}.py::{name}", f"{place.rpartition('.')[0].replace('.', '/')}.py::"):
+            passed[test] = passed.get(test, True) and good
+    for tests in found.values():
+        for test, one in tests.items():
+            place, _, name = test.partition("::")
+            machine = f"{place}::"
+            good = passed.get(test, passed.get(machine, False))
+            if not good and one.expected_failure is None:
+                sys.exit(f"{place} {name} has not passed, though docs/RELIABILITY.md says so")
 
 
 def main() -> None:
-    """Write the page, or compare it."""
-    text = page(collect())
+    """Write the page, or compare it, or compare it with a run."""
+    notes = tomllib.loads(NOTES.read_text())
+    found = collect()
+    if "--passed" in sys.argv[1:]:
+        refuse_failures(found, Path(sys.argv[sys.argv.index("--passed") + 1]))
+        return
+    refuse_gaps(found, notes)
+    text = page(found, notes)
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(text)
     elif not PAGE.exists() or PAGE.read_text() != text:

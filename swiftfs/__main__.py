@@ -96,8 +96,21 @@ def _drop_output() -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"swiftfs: error: {text}", file=sys.stderr)
+    if _logs_json():
+        import logging
+
+        logging.getLogger("swiftfs").error("%s", text)
+    else:
+        print(f"swiftfs: error: {text}", file=sys.stderr)
     return code
+
+
+def _logs_json() -> bool:
+    """Whether --use-json-log was given: then the last line is for programs as well."""
+    import logging
+
+    app = sys.modules.get("swiftfs.cli.app")
+    return app is not None and any(isinstance(one.formatter, app.JsonLines) for one in logging.getLogger().handlers)
 
 
 if __name__ == "__main__":

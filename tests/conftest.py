@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 from collections.abc import Iterator
@@ -9,19 +10,31 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from fakes.discipline import Discipline
+from fakes.fault_proxy import FaultProxy
+from fakes.rgw_dialect import PREFIX, Rgw
 from hypothesis import settings
 
 from swiftfs import localcloud
 from swiftfs.config import Remote, find_remote
 from swiftfs.localcloud import Cloud, CloudOptions
 
-# The sizes of the state machines: pytest --hypothesis-profile=long is for hand runs.
-settings.register_profile("ci", max_examples=60, stateful_step_count=30, deadline=None)
-settings.register_profile("long", max_examples=5000, stateful_step_count=100, deadline=None)
+# CI's is Hypothesis' own profile of that name, smaller: it takes it by itself where CI is set, and draws the same
+# examples each time. The long one is for hand runs; the state machines have their sizes in fakes.profiles.
+_usual = settings.get_profile("default")
+settings.register_profile(
+    "ci", _usual, derandomize=True, database=None, print_blob=True, deadline=None, max_examples=60
+)
+settings.register_profile("long", _usual, deadline=None, print_blob=True, max_examples=5000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--dialect", choices=["swift", "rgw"], default="swift", help="the manners of the store")
     parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Discipline(), "discipline")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -63,11 +76,29 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A real Keystone and Swift of this run's own."""
+def cloud(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """A real Keystone and Swift of this run's own; with ``--dialect rgw`` behind the manners of Ceph RGW."""
     directory = tmp_path_factory.mktemp("cloud")
-    yield localcloud.up(CloudOptions(directory), print)
-    localcloud.down(directory, print)
+    made = localcloud.up(CloudOptions(directory), print)
+    try:
+        if request.config.getoption("--dialect") == "rgw":
+            with FaultProxy(made.storage_url, dialect=Rgw()) as proxy:
+                yield spoken(made, proxy, tmp_path_factory.mktemp("rgw"))
+        else:
+            yield made
+    finally:
+        localcloud.down(directory, print)
+
+
+def spoken(cloud: Cloud, proxy: FaultProxy, top: Path) -> Cloud:
+    """The cloud as its users see it through a proxy with other manners."""
+    url = proxy.url.replace("/v1/", f"{PREFIX}/v1/")
+    config, clouds = top / "rclone.conf", top / "clouds.yaml"
+    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {url}\n")
+    clouds.write_text(cloud.clouds_yaml.read_text())
+    for path in (config, clouds):
+        path.chmod(0o600)
+    return dataclasses.replace(cloud, storage_url=url, rclone_conf=config, clouds_yaml=clouds)
 
 
 @pytest.fixture

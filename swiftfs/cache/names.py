@@ -24,10 +24,14 @@ read does not fetch much in vain."""
 EXTENT_BYTES = 64 << 20
 """A large object is cut into files of at most this length, so that eviction frees it piece by piece."""
 
+PIECE_BYTES = 4 << 10
+"""Bytes of one piece of a chunk: a page, the least that the kernel asks for and a block of most disks."""
+
 KEY_BYTES = 16
 """128 bits: two keys among 10^9 meet with a chance of 10^-21."""
 
 _KEY_FORMAT = b"swiftfs cache 1"
+_PIECES_FORMAT = b"swiftfs pieces 1"
 
 
 def object_key(
@@ -46,6 +50,20 @@ def object_key(
         raw = part.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "big") + raw)
     return digest.hexdigest()
+
+
+def pieces_key(key: str) -> str:
+    """The key of the pieces of the object that ``key`` stands for.
+
+    Pieces have files and rows of their own, one file for those of one chunk, so they are counted and evicted like any
+    others, also by a version of this program that knows no pieces.
+    """
+    return blake2b(_PIECES_FORMAT + key.encode(), digest_size=KEY_BYTES).hexdigest()
+
+
+def has_pieces(size: int, chunk_size: int) -> bool:
+    """Whether an object may be cached in pieces: one of several chunks, each of several whole pieces."""
+    return size > chunk_size > PIECE_BYTES and chunk_size % PIECE_BYTES == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,16 @@ def place(size: int, chunk: int, chunk_size: int) -> Place:
     length = chunk_length(size, chunk, chunk_size)
     extent, within = divmod(chunk, chunks_per_extent(chunk_size))
     return Place(extent, within * chunk_size, length)
+
+
+def piece_place(size: int, piece: int, chunk_size: int) -> Place:
+    """Where piece ``piece`` of an object of ``size`` bytes stands: the extent is the number of its chunk.
+
+    Raises ValueError when there is no such piece.
+    """
+    length = chunk_length(size, piece, PIECE_BYTES)
+    chunk, within = divmod(piece * PIECE_BYTES, chunk_size)
+    return Place(chunk, within, length)
 
 
 def shard(key: str) -> str:

@@ -17,8 +17,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swiftfs.cache.directory import CacheDirectory, read_all
-from swiftfs.cache.names import DEFAULT_CHUNK_SIZE, Place, checksum, chunks_per_extent, place
-from swiftfs.cache.table import FIND, WAIT
+from swiftfs.cache.names import (
+    DEFAULT_CHUNK_SIZE,
+    PIECE_BYTES,
+    Place,
+    checksum,
+    chunks_per_extent,
+    piece_place,
+    place,
+)
+from swiftfs.cache.table import FIND, FIND_RANGE, WAIT
 from swiftfs.errors import SwiftFSError
 
 if TYPE_CHECKING:
@@ -68,8 +76,11 @@ class Reader:
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         open_files: int = OPEN_FILES,
         on_bad: Callable[[str, int], None] = lambda key, chunk: None,
+        on_bad_pieces: Callable[[str, int], None] = lambda key, chunk: None,
     ) -> None:
-        """Opens the cache at ``path``. ``on_bad(key, chunk)`` is called for what a writer should ``drop``.
+        """Opens the cache at ``path``.
+
+        ``on_bad(key, chunk)`` is called for what a writer should ``drop``, ``on_bad_pieces`` for ``drop_pieces``.
 
         Raises ConfigError when the directory is not safe to use and LocalFileError when it cannot be used.
         """
@@ -78,6 +89,7 @@ class Reader:
         self._per_extent = chunks_per_extent(chunk_size)
         self._open_files = open_files
         self._on_bad = on_bad
+        self._on_bad_pieces = on_bad_pieces
         self._table: sqlite3.Connection | None = None
         self._table_file: os.stat_result | None = None
         self._table_retry = 0.0
@@ -100,6 +112,11 @@ class Reader:
     def find(self, key: str, chunk: int) -> ChunkRow | None:
         """What is known of the chunk; None when it is not in the cache."""
         return self._admitted.get((key, chunk)) or self._row(key, chunk)
+
+    def holds(self, key: str, chunk: int) -> bool:
+        """Whether the chunk is in the cache by its table: an announced one may have been evicted again since. One that
+        came within the last moments is not in the table yet; asking for it again costs no request."""
+        return self._row(key, chunk) is not None
 
     def read(self, key: str, size: int, chunk: int, start: int, stop: int) -> bytes | None:
         """The bytes ``[start, stop)`` of chunk ``chunk`` of an object of ``size`` bytes; None for a miss.
@@ -126,6 +143,73 @@ class Reader:
                 self._close_file((key, where.extent))
         self._missed(key, chunk, unsound)
         return None
+
+    def find_pieces(self, key: str, chunk: int, first: int, stop: int) -> dict[int, ChunkRow]:
+        """What is known of those of the pieces ``[first, stop)`` of a chunk that are in the cache.
+
+        ``key`` is the key of pieces.
+        """
+        found = {}
+        if self._table is not None or self._open_table():
+            assert self._table is not None
+            try:
+                for number, *row in self._table.execute(FIND_RANGE, (bytes.fromhex(key), chunk, first, stop)):
+                    found[number] = ChunkRow(*row)
+            except sqlite3.Error:
+                self._close_table()
+        if len(found) < stop - first:
+            for number in range(first, stop):
+                row = self._admitted.get((key, number))
+                if row is not None:
+                    found[number] = row
+        return found
+
+    def read_pieces(self, key: str, size: int, chunk: int, first: int, stop: int) -> dict[int, bytes]:
+        """The bytes of those of the pieces ``[first, stop)`` of a chunk that are in the cache and pass their checksum.
+
+        ``key`` is the key of pieces. Each piece is checked each time: that takes a microsecond.
+        """
+        rows = self.find_pieces(key, chunk, first, stop)
+        if not rows:
+            return {}
+        at = (key, chunk)
+        if at in self._files:  # it may have been evicted and made anew since: then its name stands for another file
+            pieces = self._sound_pieces(key, size, chunk, rows)
+            if len(pieces) == len(rows):
+                return pieces
+            self._close_file(at)
+        pieces = self._sound_pieces(key, size, chunk, rows)
+        if len(pieces) < len(rows):
+            self._close_file(at)
+            for number in rows:
+                self._admitted.pop((key, number), None)
+            if any(number not in pieces for number in self.find_pieces(key, chunk, min(rows), max(rows) + 1)):
+                log.info("pieces of chunk %d of %s in the cache are not usable and are fetched anew", chunk, key)
+                self._on_bad_pieces(key, chunk)
+        return pieces
+
+    def _sound_pieces(self, key: str, size: int, chunk: int, rows: dict[int, ChunkRow]) -> dict[int, bytes]:
+        """Those of the pieces in ``rows`` whose bytes pass, through a file that stays open."""
+        at = (key, chunk)
+        first, last = min(rows), max(rows)
+        where = piece_place(size, first, self._chunk_size)
+        try:
+            file = self._files.get(at)
+            if file is None:
+                file = self._files[at] = _OpenFile(self._open(key, chunk))
+                self._close_files(keep=self._open_files)
+            else:
+                self._files.move_to_end(at)
+            data = read_all(file.descriptor, (last - first + 1) * PIECE_BYTES, where.offset)
+        except OSError:
+            return {}
+        sound = {}
+        for number, row in rows.items():
+            start = (number - first) * PIECE_BYTES
+            one = data[start : start + row.length]
+            if len(one) == row.length and checksum(key, number, one) == row.checksum:
+                sound[number] = one
+        return sound
 
     def release_evicted(self) -> int:
         """Closes the files that were evicted while open, so that the disk gets their bytes back; returns how many.

@@ -40,6 +40,7 @@ _TABLES = (
 )
 
 FIND = "SELECT length, checksum FROM chunks WHERE key = ? AND extent = ? AND chunk = ?"
+FIND_RANGE = "SELECT chunk, length, checksum FROM chunks WHERE key = ? AND extent = ? AND chunk >= ? AND chunk < ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,11 @@ class Table:
         """Length and checksum of a chunk; None when it does not exist."""
         found: tuple[int, int] | None = self._connection.execute(FIND, (bytes.fromhex(key), extent, chunk)).fetchone()
         return found
+
+    def find_range(self, key: str, extent: int, first: int, stop: int) -> dict[int, tuple[int, int]]:
+        """Length and checksum of those of the chunks (or pieces) ``[first, stop)`` that exist."""
+        rows = self._connection.execute(FIND_RANGE, (bytes.fromhex(key), extent, first, stop))
+        return {number: (length, checksum) for number, length, checksum in rows}
 
     def forget(self, key: str, extent: int) -> int:
         """Deletes the rows of a file; returns the bytes they counted."""

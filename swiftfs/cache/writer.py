@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.cache.budget import plan_eviction, reserve, slab
 from swiftfs.cache.directory import CacheDirectory, read_all, write_all
-from swiftfs.cache.names import DEFAULT_CHUNK_SIZE, Place, checksum, chunk_count, chunks_per_extent, place
+from swiftfs.cache.names import (
+    DEFAULT_CHUNK_SIZE,
+    Place,
+    checksum,
+    chunk_count,
+    chunks_per_extent,
+    place,
+)
+from swiftfs.cache.pieces import PieceWriter, Stored
 from swiftfs.cache.start import leave, reap, take_up
 from swiftfs.cache.table import Row
 
@@ -51,14 +59,6 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A chunk that is in the cache now: what a reader needs to use it before its row is written."""
-
-    length: int
-    checksum: int
-
-
-@dataclass(frozen=True, slots=True)
 class CacheInfo:
     """What the cache holds: ``bytes`` in ``files`` of ``chunks``, ``reserved`` for bytes not counted yet, ``limit``."""
 
@@ -78,7 +78,7 @@ class Verified:
     bad: int
 
 
-class Writer:
+class Writer(PieceWriter):
     """Writes one cache, beside others. Calls must not overlap, but may come from different threads. ``close`` it.
 
     ``refused`` counts the chunks that were not stored.
@@ -212,23 +212,30 @@ class Writer:
         return Verified(done, bad)
 
     def _store(self, key: str, chunk: int, where: Place, data: bytes | bytearray | memoryview) -> Row | None:
-        if self._clock() < self._resume_at or len(self._pending) >= MOST_PENDING:
-            return None
+        row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
+        return row if self._store_rows([row], where, data) else None
+
+    def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
+        """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
+        if self._clock() < self._resume_at or len(self._pending) + len(rows) > MOST_PENDING:
+            return False
+        key = rows[0].key
         if self._left < where.length and not self._reserved(where.length):
             self._warn(f"{where.length} bytes do not fit beside what is reserved and what the disk must keep free")
-            return None
+            return False
         try:
             self._write(key, where, data)
         except OSError as error:
             if error.errno not in _DISK_FULL or not self._make_room(where.length):
                 raise
             self._write(key, where, data)
-        row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
-        self._left -= where.length
-        self._pending[key, chunk] = row
+        for row in rows:
+            if (key, row.chunk) not in self._pending:  # else its bytes are reserved and written a second time
+                self._left -= row.length
+                self._pending[key, row.chunk] = row
         if len(self._pending) >= FLUSH_ROWS:
             self.flush()
-        return row
+        return True
 
     def _write(self, key: str, where: Place, data: bytes | bytearray | memoryview) -> None:
         """Writes the bytes; when that fails the whole file goes, for its half-written bytes are not counted."""

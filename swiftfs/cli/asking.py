@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ ASK_PATIENCE = 10.0
 """Seconds a mount gets to answer a question about itself."""
 
 
-def ask_mount(mountpoint: Path, request: dict[str, Any], patience: float) -> dict[str, Any]:
+def ask_mount(
+    mountpoint: Path, request: dict[str, Any], patience: float, stream: Iterable[bytes] | None = None
+) -> dict[str, Any]:
     """The mount's reply. Raises ConfigError when none is there, Unavailable when it does not answer in time."""
     from swiftfs import config
     from swiftfs.mount.control import ask, socket_path
 
     try:
-        return ask(socket_path(config.runtime_directory(os.environ), mountpoint), request, patience=patience)
+        return ask(
+            socket_path(config.runtime_directory(os.environ), mountpoint), request, patience=patience, stream=stream
+        )
     except ConfigError as error:
         raise ConfigError(f"{mountpoint}: {error.message}", hint=error.hint) from None

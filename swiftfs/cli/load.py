@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from swiftfs.load.progress import Display
     from swiftfs.load.run import LoadResult
     from swiftfs.load.sources import SourceRequest
+    from swiftfs.load.transform import Rules
     from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
@@ -107,9 +108,9 @@ def load(
 
     An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file or an http(s) URL; its members go from there to
     the container, and nothing is put on the disk. Of a zip at a URL only the members wanted are fetched, when its
-    server answers ranges, as it must. Members that swiftfs extract would refuse are refused and named, and the exit
-    code is 1. When everything in it lies in one top-level directory that is called as the archive or as the last part
-    of DEST, that level is left out.
+    server answers ranges; else all of it is read once, as a tar is. Members that swiftfs extract would refuse are
+    refused and named, and the exit code is 1. When everything in it lies in one top-level directory that is called as
+    the archive or as the last part of DEST, that level is left out.
 
     --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
 
@@ -135,9 +136,8 @@ def load(
 
     from swiftfs.config import find_remote
     from swiftfs.errors import UsageError, printable
-    from swiftfs.load.apply import load_rules
     from swiftfs.load.progress import choose_display
-    from swiftfs.load.run import failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.sources import SourceRequest
 
@@ -164,7 +164,7 @@ def load(
         "checkers": checkers,
         "dry_run": dry_run,
         "storage_policy": remote.storage_policy,
-        "rules": load_rules(transform) if transform is not None else None,
+        "rules": _rules(transform) if transform is not None else None,
         "large": LargePolicy(
             cutoff=max(1, multi_thread_cutoff),
             streams=multi_thread_streams,
@@ -183,15 +183,33 @@ def load(
     if dry_run and transform is not None:
         for move in result.moves:
             click.echo(f"{printable(move.source)} -> {printable(move.target)}")
-    for line in failure_lines(result):
-        click.echo(line, err=True)
-    if not quiet:
-        for line in summary_lines(result):
-            click.echo(line)
+    if general.get("json"):
+        _log_result(result)
+    else:
+        for line in failure_lines(result):
+            click.echo(line, err=True)
+        if not quiet:
+            for line in summary_lines(result):
+                click.echo(line)
     if summary_json is not None:
         write_summary(summary_json, result)
     if (error := outcome_error(result)) is not None:
         raise error
+
+
+def _rules(transform: str) -> Rules:
+    from swiftfs.load.apply import load_rules
+
+    return load_rules(transform)
+
+
+def _log_result(result: LoadResult) -> None:
+    """The same for programs: every failure and the figures as messages of the log."""
+    from swiftfs.load.report import failure_lines, figures, summary_lines
+
+    for line in failure_lines(result):
+        log.error("%s", line)
+    log.warning("%s", "; ".join(summary_lines(result)), extra={"stats": figures(result)})
 
 
 def destination(text: str | None, environ: Mapping[str, str]) -> RemotePath:
@@ -230,7 +248,7 @@ def is_quiet() -> bool:
 
 def _absolute(source: str) -> str:
     """What the journal knows a source by: a path free of symbolic links, a URL as it is."""
-    from swiftfs.load.download import is_url
+    from swiftfs.load.sources import is_url
 
     return source if is_url(source) else os.path.realpath(source)
 

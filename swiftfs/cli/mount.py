@@ -1,4 +1,4 @@
-"""``swiftfs mount``, ``umount``, ``refresh`` and ``warm``: a mount's life from the command line."""
+"""``swiftfs mount``, ``umount`` and ``refresh``: a mount's life from the command line."""
 
 from __future__ import annotations
 
@@ -102,8 +102,12 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
 )
 @click.option("--refresh", type=DURATION, default="5m", show_default=True, help="List again so often; 'off': never.")
 @click.option(
-    "--prefetch", type=click.Choice(["auto", "all", "off"]), default="auto", show_default=True,
-    help="Fetch files before they are asked for.",
+    "--prefetch", type=click.Choice(["auto", "all", "off", "order"]), default="auto", show_default=True,
+    help="Fetch files before they are asked for; 'order': only as told, see --order-file and 'swiftfs order'.",
+)  # fmt: skip
+@click.option(
+    "--order-file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True),
+    help="The names of the files in the order in which they will be read, one a line.",
 )  # fmt: skip
 @click.option(
     "--attr-timeout", type=DURATION, default="1h", show_default=True, help="The kernel may keep attributes so long."
@@ -132,6 +136,7 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
     \b
     Example:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --allow-other --daemon
+      swiftfs mount chi_tacc:object-persist-netID /mnt/object --prefetch order --order-file epoch1.txt
       fusermount3 -u /mnt/object
     """
     from swiftfs.mount import daemonize, notify, session
@@ -185,6 +190,8 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
         cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         disk = shutil.disk_usage(cache_dir)
         size = default_limit(disk.free)
+    if given["order_file"] and given["prefetch"] in {"all", "off"}:
+        raise UsageError(f"--order-file tells what to fetch ahead, and --prefetch {given['prefetch']} does not ask")
     umask = given["umask"]
     return MountSettings(
         remote=path.remote,
@@ -213,6 +220,7 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
         tune_kernel=not given["no_kernel_tuning"],
         options=tuple(given["options"]),
         pin=check_digest(given["pin"]) if given["pin"] else "",
+        order_file=Path(os.path.abspath(given["order_file"])) if given["order_file"] else None,
         metrics=listen_address(given["metrics_addr"]) if given["metrics_addr"] else None,
     )
 
@@ -298,26 +306,3 @@ def refresh(mountpoint: Path) -> None:
 
     answer = ask_mount(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
     click.echo("{added} added, {changed} changed, {removed} removed; {files} files".format(**answer))
-
-
-@click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.argument("path", required=False, default="")
-@click.option("--wait", is_flag=True, help="Return when everything has been fetched.")
-def warm(mountpoint: Path, path: str, wait: bool) -> None:
-    """Fetch everything below PATH (default: all) into the cache.
-
-    \b
-    Example:
-      swiftfs warm /mnt/object training --wait
-    """
-    from swiftfs.mount.mounts import real_mountpoint
-
-    where = real_mountpoint(mountpoint)
-    answer = ask_mount(where, {"command": "warm", "path": path}, REFRESH_PATIENCE)
-    click.echo(f"fetching {answer['files']:,} files, {answer['bytes']:,} bytes")
-    while wait:
-        fetch = ask_mount(where, {"command": "status"}, ASK_PATIENCE)["fetch"]
-        if not fetch["waiting"] and not fetch["running"]:
-            return
-        time.sleep(POLL * 4)

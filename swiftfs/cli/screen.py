@@ -106,6 +106,10 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
         ("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes"),
         ("prefetch", f"{answer['prefetch']['mode']}, reading looks {answer['prefetch']['pattern']}"),
     ]  # fmt: skip
+    if order := answer["prefetch"].get("order"):
+        rows.append(
+            ("order", f"{order['position']:,} of {order['files']:,} files, {order['bytes_ahead']:,} bytes ahead")
+        )
     if answer["pin"]:
         rows.append(("pinned to", f"{answer['pin']}, {fetch['drifted']:,} files are not in the store as they were"))
     if fetch["hidden"]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import trio
 
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
@@ -26,6 +27,7 @@ from swiftfs.fetch.protocol import (
     Failed,
     FromFetch,
     Have,
+    HavePieces,
     Hello,
     Message,
     Ready,
@@ -33,6 +35,7 @@ from swiftfs.fetch.protocol import (
     StartFailed,
     Status,
     Want,
+    WantId,
 )
 
 log = logging.getLogger(__name__)
@@ -74,31 +77,35 @@ class _Question:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """One chunk that readers wait for."""
+    """One chunk, or one run of pieces, that readers wait for."""
 
     want: Want
     event: trio.Event = field(default_factory=trio.Event)
     readers: int = 0
-    result: Have | SwiftFSError | None = None
+    result: Have | HavePieces | SwiftFSError | None = None
 
 
 class FetchClient:
-    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for;
-    ``on_refreshed`` for every rebuild of the index."""
+    """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for,
+    ``on_failed`` (inode, chunk) for every one that could not be fetched, ``on_refreshed`` for every rebuild of the
+    index."""
 
     def __init__(
         self,
         hello: Hello,
         *,
-        on_have: Callable[[Have], None],
+        on_have: Callable[[Have | HavePieces], None],
         on_refreshed: Callable[[Refreshed], None],
+        on_failed: Callable[[int, int], None] = lambda ino, chunk: None,
         start: Spawn = spawn,
     ) -> None:
         self._hello = hello
         self._on_have = on_have
         self._on_refreshed = on_refreshed
+        self._on_failed = on_failed
         self._start = start
-        self._pending: dict[tuple[int, int], _Pending] = {}
+        self._pending: dict[WantId, _Pending] = {}
+        self._pieces: dict[tuple[int, int], _Pending] = {}
         self._questions: list[_Question] = []
         self._refreshes = 0
         self._socket: socket.socket | None = None
@@ -144,27 +151,75 @@ class FetchClient:
 
     async def chunk(self, want: Want) -> Have:
         """Wait for the one chunk of ``want``. Raises what the fetch failed with, and DeadlineExceeded."""
-        chunk_id = (want.ino, want.first)
-        pending = self._pending.get(chunk_id)
+        pending = self._pending.get((want.ino, want.first, 0))
         if pending is None:
-            pending = self._pending[chunk_id] = _Pending(want)
-            self._send(want)
+            pending = self._begin(want)
         elif want.inline and not pending.want.inline:
             pending.want = want
             self._send(want)
-        pending.readers += 1
+        (result,) = await self._wait([pending])
+        assert isinstance(result, Have)
+        return result
+
+    async def pieces(self, want: Want) -> list[HavePieces]:
+        """Wait for all pieces of ``want``; those that others wait for already are not asked for again.
+
+        One answer for each run of them, in no order, perhaps with more pieces. Raises as :meth:`chunk`.
+        """
+        waited: list[_Pending] = []
+        first = want.first
+        for piece in range(want.first, want.stop + 1):
+            others = self._pieces.get((want.ino, piece)) if piece < want.stop else None
+            if others is None and piece < want.stop:
+                continue
+            if first < piece:
+                waited.append(self._begin(msgspec.structs.replace(want, first=first, stop=piece)))
+            first = piece + 1
+            if others is not None and others not in waited:
+                waited.append(others)
+        return [result for result in await self._wait(waited) if isinstance(result, HavePieces)]
+
+    def _begin(self, want: Want) -> _Pending:
+        """Ask for one chunk or one run of pieces."""
+        (want_id,) = want.ids
+        pending = self._pending[want_id] = _Pending(want)
+        if want.pieces:
+            for piece in range(want.first, want.stop):
+                self._pieces[want.ino, piece] = pending
+        self._send(want)
+        return pending
+
+    def _end(self, want_id: WantId) -> _Pending | None:
+        """Nobody waits for this any more."""
+        pending = self._pending.pop(want_id, None)
+        if pending is not None and pending.want.pieces:
+            for piece in range(pending.want.first, pending.want.stop):
+                self._pieces.pop((pending.want.ino, piece), None)
+        return pending
+
+    async def _wait(self, waited: list[_Pending]) -> list[Have | HavePieces]:
+        for pending in waited:
+            pending.readers += 1
         try:
             with trio.move_on_after(self._hello.deadline):
-                await pending.event.wait()
+                for pending in waited:
+                    await pending.event.wait()
         finally:
-            pending.readers -= 1
-            if not pending.readers and self._pending.get(chunk_id) is pending:
-                del self._pending[chunk_id]
-        if pending.result is None:
-            raise DeadlineExceeded(f"no answer from the store within {self._hello.deadline:.0f} s", object=want.name)
-        if isinstance(pending.result, SwiftFSError):
-            raise pending.result
-        return pending.result
+            for pending in waited:
+                pending.readers -= 1
+                (want_id,) = pending.want.ids
+                if not pending.readers and self._pending.get(want_id) is pending:
+                    self._end(want_id)
+        results: list[Have | HavePieces] = []
+        for pending in waited:
+            if pending.result is None:
+                raise DeadlineExceeded(
+                    f"no answer from the store within {self._hello.deadline:.0f} s", object=pending.want.name
+                )
+            if isinstance(pending.result, SwiftFSError):
+                raise pending.result
+            results.append(pending.result)
+        return results
 
     def ask(self, message: Message) -> None:
         """Send a message that nobody waits for (prefetch, touch, bad chunk); dropped when too much is unsent."""
@@ -256,9 +311,15 @@ class FetchClient:
     def _take(self, message: FromFetch) -> None:
         if isinstance(message, Have):
             self._on_have(message)
-            self._settle(message.ino, message.chunk, message)
+            self._settle((message.ino, message.chunk, 0), message)
+        elif isinstance(message, HavePieces):
+            self._on_have(message)
+            self._settle((message.ino, message.first, message.stop), message)
         elif isinstance(message, Failed):
-            self._settle(message.ino, message.chunk, message.exception())
+            if not message.stop:
+                self._on_failed(message.ino, message.chunk)
+            if not message.ahead:
+                self._settle((message.ino, message.chunk, message.stop), message.exception())
         elif isinstance(message, AskAlive):
             self._send(Alive())
         else:
@@ -276,8 +337,8 @@ class FetchClient:
             question.answer = message
             question.event.set()
 
-    def _settle(self, ino: int, chunk: int, result: Have | SwiftFSError) -> None:
-        pending = self._pending.pop((ino, chunk), None)
+    def _settle(self, want_id: WantId, result: Have | HavePieces | SwiftFSError) -> None:
+        pending = self._end(want_id)
         if pending is not None:
             pending.result = result
             pending.event.set()

@@ -18,6 +18,7 @@ from swiftfs.index.build import Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
 from swiftfs.index.schema import index_path
+from swiftfs.swift.split_listing import SPLIT_FROM, list_split
 
 if TYPE_CHECKING:
     from swiftfs.model import ContainerInfo, ListingEntry, ObjectInfo
@@ -72,7 +73,7 @@ class Indexer:
         builder = await self._in_thread(self._index.builder)
         listed = 0
         try:
-            async for page in self._pages():
+            async for page in self._pages(info):
                 listed += len(page)
                 await self._add(builder, page)
             count, size = info.count, info.size
@@ -87,9 +88,12 @@ class Indexer:
             log.warning("%d objects cannot be shown as files", diff.hidden)
         return diff
 
-    def _pages(self) -> AsyncIterator[list[ListingEntry]]:
+    def _pages(self, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
         """The listing that the index is made of."""
-        return self._client.list_objects(self._container, prefix=self._source.listing_prefix)
+        prefix = self._source.listing_prefix
+        if info.count >= SPLIT_FROM:
+            return list_split(self._client, self._container, prefix=prefix, spool=self.path.parent)
+        return self._client.list_objects(self._container, prefix=prefix)
 
     def totals(self) -> Totals:
         """Files, directories and bytes of the tree."""

@@ -66,11 +66,11 @@ class PinnedIndexer(Indexer):
             f"'{self._container}' has no manifest {self._digest}", hint="'swiftfs load --manifest' makes one"
         )
 
-    async def _pages(self) -> AsyncIterator[list[ListingEntry]]:
+    async def _pages(self, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
         """The manifest's files as a listing would tell them, marked as large where the store's listing says so."""
         at = 0
         files = self._files
-        async for page in super()._pages():
+        async for page in super()._pages(info):
             entries = []
             for listed in page:
                 while at < len(files) and files[at].name < listed.name:

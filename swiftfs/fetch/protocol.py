@@ -24,8 +24,14 @@ a broken stream."""
 DEMAND = 0
 READAHEAD = 1
 NEXT_FILES = 2
-WARM = 3
-"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; everything."""
+TREE = 3
+WARM = 4
+"""Priorities, most urgent first: a blocked reader; more of a file being read; files that come next; the rest of a tree
+that is being read; what somebody wants in the cache, which yields to readers, see ``fetch.share``."""
+
+
+WantId = tuple[int, int, int]
+"""One fetch: an inode, a chunk's number and 0, or an inode and the numbers of the first piece and behind the last."""
 
 
 class Message(msgspec.Struct, tag=True, frozen=True):
@@ -70,7 +76,9 @@ class Ready(Message, frozen=True):
 class Want(Message, frozen=True):
     """Fetch chunks ``[first, stop)`` of one version of an object, unless the cache holds them.
 
-    With ``inline`` the bytes come in the answer, from the store: the cache has lost them again and again.
+    With ``inline`` the bytes come in the answer, from the store: the cache has lost them again and again. With
+    ``pieces`` the numbers are those of pieces (``cache.names.PIECE_BYTES``), all of one chunk, to be fetched by one
+    request.
     """
 
     ino: int
@@ -83,6 +91,14 @@ class Want(Message, frozen=True):
     stop: int
     priority: int
     inline: bool = False
+    pieces: bool = False
+
+    @property
+    def ids(self) -> list[WantId]:
+        """What it asks for: each of these is one fetch."""
+        if self.pieces:
+            return [(self.ino, self.first, self.stop)]
+        return [(self.ino, chunk, 0) for chunk in range(self.first, self.stop)]
 
     @property
     def version(self) -> ObjectVersion:
@@ -97,9 +113,11 @@ class Wants(Message, frozen=True):
 
 
 class Forget(Message, frozen=True):
-    """Drop what waits with this priority or a less urgent one: a plan was given up. What runs is finished."""
+    """Drop what waits with a priority from ``priority`` to ``last``, the least urgent: a plan was given up. What runs
+    is finished."""
 
     priority: int
+    last: int = WARM
 
 
 class Touch(Message, frozen=True):
@@ -109,10 +127,11 @@ class Touch(Message, frozen=True):
 
 
 class Bad(Message, frozen=True):
-    """A cached chunk did not have its checksum or was gone: drop it."""
+    """A cached chunk did not have its checksum or was gone: drop it. With ``pieces``: the pieces of that chunk."""
 
     key: str
     chunk: int
+    pieces: bool = False
 
 
 class Refresh(Message, frozen=True):
@@ -147,13 +166,33 @@ class Have(Message, frozen=True):
     data: bytes | None = None
 
 
+class HavePieces(Message, frozen=True):
+    """The pieces from ``first`` to before ``stop`` are in the cache, or in ``data`` when the cache could not take them.
+
+    ``key`` is the key of pieces; ``rows`` has the length and checksum of each, and is empty with ``data``.
+    """
+
+    ino: int
+    first: int
+    stop: int
+    key: str
+    rows: list[tuple[int, int]]
+    data: bytes | None = None
+
+
 class Failed(Message, frozen=True):
-    """A chunk that a reader demanded could not be fetched; ``error`` names a class of ``swiftfs.errors``."""
+    """A chunk could not be fetched; ``error`` names a class of ``swiftfs.errors``.
+
+    With ``stop``, those are the pieces from number ``chunk`` to before ``stop``. With ``ahead``, no reader's demand had
+    come for it: a demand that is on its way is answered by what it asks for itself.
+    """
 
     ino: int
     chunk: int
     error: str
     message: str
+    stop: int = 0
+    ahead: bool = False
 
     def exception(self) -> SwiftFSError:
         """The error to raise on this side."""
@@ -200,10 +239,11 @@ class Status(Message, frozen=True):
     cache_limit: int
     hidden: int
     drifted: int = 0
+    fetched_pieces: int = 0
 
 
 ToFetch = Hello | Want | Wants | Forget | Touch | Bad | Refresh | AskStatus | Alive
-FromFetch = Ready | AskAlive | Have | Failed | StartFailed | Refreshed | Status
+FromFetch = Ready | AskAlive | Have | HavePieces | Failed | StartFailed | Refreshed | Status
 
 _encoder = msgspec.msgpack.Encoder()
 _to_fetch: msgspec.msgpack.Decoder[ToFetch] = msgspec.msgpack.Decoder(ToFetch)

@@ -14,7 +14,7 @@ import signal
 import socket
 from pathlib import Path
 
-from swiftfs.cache.names import object_key
+from swiftfs.cache.names import PIECE_BYTES, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
 from swiftfs.config import find_remote
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
@@ -22,6 +22,7 @@ from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.pinned import PinnedIndexer
+from swiftfs.fetch.privacy import keep_private
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
@@ -29,14 +30,16 @@ from swiftfs.fetch.protocol import (
     Failed,
     FromFetch,
     Have,
+    HavePieces,
     Hello,
     Ready,
     Refreshed,
     StartFailed,
     Status,
+    WantId,
 )
 from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
-from swiftfs.model import ByteRange
+from swiftfs.model import ByteRange, ObjectVersion
 from swiftfs.swift.client import Client, open_client
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ SPARE_CONNECTIONS = 4
 
 def main(descriptor: int) -> int:
     """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
+    keep_private()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
     # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
@@ -169,10 +173,12 @@ class Worker:
         self._account = account
         self._jobs = Jobs(hello.streams)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[WantId, asyncio.Task[None]] = {}
         self._refresh_asked = asyncio.Event()
         self._last_question = 0
         self._watchdog = Watchdog()
         self._fetched = 0
+        self._fetched_pieces = 0
         self._failed = 0
 
     async def run(self) -> None:
@@ -211,11 +217,11 @@ class Worker:
                         self._jobs.add(want)
                     self._pump()
                 case protocol.Forget():
-                    self._jobs.forget(message.priority)
+                    self._jobs.forget(message.priority, message.last)
                 case protocol.Touch():
                     self._cache.touch(message.keys)
                 case protocol.Bad():
-                    self._cache.drop(message.key, message.chunk)
+                    (self._cache.drop_pieces if message.pieces else self._cache.drop)(message.key, message.chunk)
                 case protocol.Refresh():
                     self._last_question = message.number
                     self._refresh_asked.set()
@@ -232,23 +238,24 @@ class Worker:
             task = asyncio.create_task(self._run_job(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            if job.want.pieces:
+                self._runs[job.id] = task
 
     async def _run_job(self, job: Job) -> None:
-        want = job.want
+        ino, first, stop = job.id
         try:
-            self._link.send(await self._fetch(job))
+            self._link.send(await (self._fetch_pieces(job) if job.want.pieces else self._fetch(job)))
         except SwiftFSError as error:
             self._failed += 1
             if job.priority > READAHEAD:
                 log.info("fetched ahead in vain: %s", error)
-            if job.priority == DEMAND:
-                # Of the others nobody is told: a reader whose demand is still on its way would take it for the answer.
-                self._link.send(Failed(want.ino, job.chunk, type(error).__name__, str(error)))
+            self._link.send(Failed(ino, first, type(error).__name__, str(error), stop, job.priority != DEMAND))
         except Exception as error:
             # A reader waits for this chunk: whatever happened, it must hear of it.
             log.exception("unexpected error while fetching")
-            self._link.send(Failed(want.ino, job.chunk, "SwiftFSError", f"unexpected {type(error).__name__}"))
+            self._link.send(Failed(ino, first, "SwiftFSError", f"unexpected {type(error).__name__}", stop))
         finally:
+            self._runs.pop(job.id, None)
             self._jobs.done(job)
             self._pump()
 
@@ -261,11 +268,62 @@ class Worker:
         if row is not None:
             return Have(want.ino, chunk, key, row.length, row.checksum)
         start = chunk * self._hello.chunk_size
-        span = ByteRange(start, min(start + self._hello.chunk_size, version.size))
-        limit = asyncio.timeout(self._hello.deadline)
+        stop = min(start + self._hello.chunk_size, version.size)
+        in_pieces = has_pieces(version.size, self._hello.chunk_size)
+        pieces = pieces_key(key) if in_pieces else ""
+        head = self._cache.read_head(pieces, version.size, chunk) if in_pieces else b""
+        head_stop = start + len(head)
+        coming = []
+        for (ino, first, last), task in sorted(self._runs.items()):
+            if ino == want.ino and first * PIECE_BYTES <= head_stop < min(last * PIECE_BYTES, stop):
+                head_stop = min(last * PIECE_BYTES, stop)
+                coming.append(task)
+        began = asyncio.get_running_loop().time()
+        data = await self._get(version, ByteRange(head_stop, stop))
+        job.seconds = asyncio.get_running_loop().time() - began
+        if coming:  # runs of the chunk's head were under way
+            await asyncio.wait(coming, timeout=self._hello.deadline)
+            head = self._cache.read_head(pieces, version.size, chunk)[: head_stop - start]
+            head += await self._get(version, ByteRange(start + len(head), head_stop))
+        if head:
+            data = head + data
+        self._fetched += 1
+        stored = self._cache.store(key, version.size, chunk, data)
+        if stored is not None and in_pieces and self._cache.has_pieces(pieces, chunk):
+            self._cache.drop_pieces(pieces, chunk)
+        if stored is None:
+            # The disk refuses it. A reader gets it over the socket; what was fetched ahead is let go.
+            if job.priority != DEMAND:
+                raise Unavailable("the cache has no room for what was fetched ahead")
+            return Have(want.ino, chunk, key, len(data), 0, data)
+        return Have(want.ino, chunk, key, len(data), stored.checksum, data if job.inline else None)
+
+    async def _fetch_pieces(self, job: Job) -> HavePieces:
+        """The pieces of ``job`` in the cache, from there or by one request for all of them."""
+        want = job.want
+        version = want.version
+        chunk_size = self._hello.chunk_size
+        key = pieces_key(object_key(self._account, self._hello.container, version, chunk_size=chunk_size))
+        chunk = want.first * PIECE_BYTES // chunk_size
+        found = self._cache.find_pieces(key, chunk, want.first, want.stop)
+        rows = [found[piece] for piece in sorted(found)]
+        if len(rows) < want.stop - want.first:
+            span = ByteRange(want.first * PIECE_BYTES, min(want.stop * PIECE_BYTES, version.size))
+            data = await self._get(version, span)
+            self._fetched_pieces += want.stop - want.first
+            stored = self._cache.store_pieces(key, version.size, want.first, data)
+            if stored is None:
+                return HavePieces(want.ino, want.first, want.stop, key, [], data)
+            rows = stored
+        return HavePieces(want.ino, want.first, want.stop, key, [(row.length, row.checksum) for row in rows])
+
+    async def _get(self, version: ObjectVersion, span: ByteRange) -> bytes:
+        """Bytes of one version within the deadline; none of an empty span."""
+        if not len(span):
+            return b""
         try:
-            async with limit:
-                data = await self._client.get(self._hello.container, version, span)
+            async with asyncio.timeout(self._hello.deadline):
+                return await self._client.get(self._hello.container, version, span)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"not fetched within {self._hello.deadline:.0f} s",
@@ -273,14 +331,6 @@ class Worker:
                 object=version.name,
                 span=(span.start, span.stop),
             ) from None
-        self._fetched += 1
-        stored = self._cache.store(key, version.size, chunk, data)
-        if stored is None:
-            # The disk refuses it. A reader gets it over the socket; what was fetched ahead is let go.
-            if job.priority != DEMAND:
-                raise Unavailable("the cache has no room for what was fetched ahead")
-            return Have(want.ino, chunk, key, len(data), 0, data)
-        return Have(want.ino, chunk, key, len(data), stored.checksum, data if job.inline else None)
 
     async def _refresh(self) -> None:
         """List the container when asked to and every ``refresh`` seconds."""
@@ -304,6 +354,8 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH)
             self._cache.flush()
+            if self._jobs.tick():
+                self._pump()
 
     async def _watch_parent(self) -> None:
         """Ask for signs of life; when none comes for too long, end the mount so that its readers are freed."""
@@ -337,4 +389,5 @@ class Worker:
             cache_limit=cache.limit,
             hidden=self._indexer.hidden,
             drifted=self._indexer.drifted,
+            fetched_pieces=self._fetched_pieces,
         )

@@ -40,6 +40,7 @@ class Mode(StrEnum):
     AUTO = "auto"
     ALL = "all"
     OFF = "off"
+    ORDER = "order"
 
 
 class Pattern(StrEnum):

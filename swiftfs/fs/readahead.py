@@ -21,6 +21,16 @@ class Readahead:
     _window: int = 0
     _planned: int = 0
 
+    @classmethod
+    def beginning_at(cls, chunk: int, most: int) -> Readahead:
+        """Plans for a reader that is known to read in sequence and has come to ``chunk``."""
+        return cls(most, chunk - 1, _planned=chunk)
+
+    @property
+    def planned(self) -> int:
+        """The first chunk that was neither read in sequence nor asked for."""
+        return max(self._planned, self._last + 1)
+
     def read(self, chunk: int, chunks: int) -> range:
         """Chunk ``chunk`` of ``chunks`` is being read: which later chunks to ask for now, those not asked for yet."""
         if chunk == self._last:

@@ -9,25 +9,29 @@ Used by one trio loop. Between two awaits nothing else runs here; what may not b
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from swiftfs.cache.names import chunk_count, object_key
+from swiftfs.cache.names import chunk_count, has_pieces, object_key, pieces_key
 from swiftfs.cache.reader import ChunkRow
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
-from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, WARM, Bad, Have, Message, Touch, Want, Wants
-from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
-from swiftfs.fs.readahead import Readahead
+from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
+from swiftfs.fs.ahead import FetchAhead
+from swiftfs.fs.file import Fetcher, File
+from swiftfs.fs.pattern import Plan
+from swiftfs.fs.ranges import Ranges
 from swiftfs.fs.slowest import Slowest, Wait
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
+    from swiftfs.fs.prefetch import Mode
     from swiftfs.index.entry import Change, Entry, Totals
     from swiftfs.index.reader import Reader as IndexReader
     from swiftfs.model import ObjectVersion
@@ -36,29 +40,22 @@ log = logging.getLogger(__name__)
 
 KEPT_FILES = 4096
 """Files whose version and cache key are kept ready: what a few training workers have open or read again soon."""
-KEPT_WINDOWS = 256
-"""Large objects whose reading is watched for readahead."""
 TOUCH_BATCH = 256
 """Cache keys in one message about recency: one message per file would cost more than the read."""
-WANTS_BATCH = 512
-"""Wants in one message: a frame of about 100 KB."""
 READ_ATTEMPTS = 5
 """Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
 CACHE_ATTEMPTS = 2
 """Those of them that go through the cache. The bytes of the others come in the answer: where many read more than the
 cache holds, a chunk may go before its reader has had a turn. One such answer may have been on its way in the old form,
 hence more than one."""
+WHOLE = Plan(whole=True, stop=0)
+"""How an object of one chunk is fetched."""
 SECOND_READ = 0.5
 """Seconds after a deadline in which the same chunk is not waited for again: the kernel, when its readahead fails, reads
 a second time at once, and the program would wait for two deadlines."""
 
 
-class Fetcher(Protocol):
-    """What the tree needs of the fetch process."""
-
-    async def chunk(self, want: Want) -> Have: ...
-
-    def ask(self, message: Message) -> None: ...
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -75,26 +72,6 @@ class ReadCounters:
     misses: int = 0
     errors: int = 0
     waited: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One version of one object, ready to be read."""
-
-    ino: int
-    size: int
-    key: str
-    name: str
-    etag: str
-    last_modified: int
-    kind: int
-    chunks: int
-
-    def want(self, first: int, stop: int, priority: int, *, inline: bool = False) -> Want:
-        """The message that asks for chunks ``[first, stop)``."""
-        return Want(
-            self.ino, self.name, self.size, self.etag, self.last_modified, self.kind, first, stop, priority, inline
-        )
 
 
 class Vfs:
@@ -120,19 +97,20 @@ class Vfs:
         self._account = account
         self._container = container
         self._chunk_size = chunk_size
-        self._streams = streams
-        self._prefetch_budget = prefetch_budget
+        self._ranges = Ranges(cache, fetcher, self, chunk_size=chunk_size, streams=streams)
         self._files: OrderedDict[int, File] = OrderedDict()
-        self._windows: OrderedDict[int, Readahead] = OrderedDict()
-        self._asked: OrderedDict[int, None] = OrderedDict()
-        self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self._touched: set[str] = set()
         self._late: tuple[str, int, float, DeadlineExceeded] | None = None
         self._generation = self._index.generation()
-        self.planner = Planner(prefetch)
+        self.ahead = FetchAhead(self, cache, fetcher, prefetch, prefetch_budget)
         self.counters = ReadCounters()
         self.slowest = Slowest()
         self.changed = False
+
+    @property
+    def index(self) -> IndexReader:
+        """The index as it is now: another one after it was made anew."""
+        return self._index
 
     def close(self) -> None:
         """Close the index."""
@@ -170,8 +148,7 @@ class Vfs:
         generation = self._index.generation()
         changes = self._index.changes_since(self._generation)
         self._generation = generation
-        self.planner.forget_trees()
-        self._asked.clear()
+        self.ahead.refreshed()
         return changes
 
     def place(self, ino: int) -> tuple[int, bytes] | None:
@@ -184,60 +161,7 @@ class Vfs:
     def opened(self, ino: int) -> None:
         """A file was opened: plan what comes next. Never waits."""
         self.counters.opens += 1
-        if self.planner.mode is not Mode.AUTO or not self._prefetch_budget:
-            return
-        entry = self._index.entry(ino)
-        if entry is None:
-            return
-        plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
-        if isinstance(plan, NextFiles):
-            self._ask_for(self._index.files_after(plan.ino, plan.count), NEXT_FILES)
-        elif plan is not None:
-            below = self._index.subtree_totals(plan.ino)
-            if below is not None and below.bytes <= self._prefetch_budget:
-                self.warm(plan.ino)
-
-    def warm(self, directory: int) -> tuple[int, int]:
-        """Ask for every missing chunk below a directory; returns how many files and bytes that concerns."""
-        return self._ask_for(self._index.subtree_files(directory), WARM)
-
-    def _ask_for(self, entries: Iterable[Entry], priority: int) -> tuple[int, int]:
-        files = size = 0
-        batch: list[Want] = []
-        for entry in entries:
-            if not entry.size or entry.ino in self._asked:
-                continue
-            file = self._file_of(entry)
-            if all(self._cache.find(file.key, chunk) for chunk in range(file.chunks)):
-                continue
-            files += 1
-            size += file.size
-            if priority == NEXT_FILES:
-                self._note_asked(entry.ino)
-            batch.append(file.want(0, file.chunks, priority))
-            if len(batch) >= WANTS_BATCH:
-                self._fetcher.ask(Wants(batch))
-                batch = []
-        if batch:
-            self._fetcher.ask(Wants(batch))
-        return files, size
-
-    def _note_asked(self, ino: int) -> None:
-        """Windows overlap: a file that was asked for lately is not looked at again."""
-        self._asked[ino] = None
-        if len(self._asked) > KEPT_FILES:
-            self._asked.popitem(last=False)
-
-    def _ancestors_of(self, directory: int) -> tuple[int, ...]:
-        """The directories from the root down to ``directory``; they never change while their numbers live."""
-        known = self._ancestors.get(directory)
-        if known is None:
-            entry = self._index.entry(directory)
-            above = self._ancestors_of(entry.parent) if entry is not None and entry.parent else ()
-            known = self._ancestors[directory] = (*above, directory)
-            if len(self._ancestors) > KEPT_FILES:
-                self._ancestors.popitem(last=False)
-        return known
+        self.ahead.opened(ino)
 
     async def read(self, ino: int, offset: int, size: int) -> bytes:
         """Bytes ``[offset, offset + size)`` of a file, cut at its end; never fewer for any other reason.
@@ -249,60 +173,79 @@ class Vfs:
         if stop <= offset:
             return b""
         self.counters.reads += 1
+        plan = self._ranges.plan(file, offset, stop) if file.chunks > 1 else WHOLE
         first, last = offset // self._chunk_size, (stop - 1) // self._chunk_size
         if first == last:
             base = first * self._chunk_size
-            data = await self._chunk(file, first, offset - base, stop - base)
+            data = await self._part(file, first, offset - base, stop - base, plan)
         else:
             pieces = []
             for chunk in range(first, last + 1):
                 base = chunk * self._chunk_size
                 pieces.append(
-                    await self._chunk(
-                        file, chunk, max(offset - base, 0), min(stop - base, self._chunk_size, file.size - base)
+                    await self._part(
+                        file, chunk, max(offset - base, 0), min(stop - base, self._chunk_size, file.size - base), plan
                     )
                 )
             data = b"".join(pieces)
         self.counters.read_bytes += len(data)
         return data
 
-    async def _chunk(self, file: File, chunk: int, start: int, stop: int) -> bytes:
+    async def _part(self, file: File, chunk: int, start: int, stop: int, plan: Plan) -> bytes:
         """Bytes ``[start, stop)`` of one chunk, from the cache or through it."""
-        if file.chunks > 1:
-            self._read_ahead(file, chunk)
-        for attempt in range(READ_ATTEMPTS):
-            data = self._cache.read(file.key, file.size, chunk, start, stop)
+        data = self._cache.read(file.key, file.size, chunk, start, stop)
+        if data is not None:
+            self.hit(file.key)
+            return data
+        if file.pieces_key:
+            data = await self._ranges.read(file, chunk, start, stop, plan)
             if data is not None:
-                if attempt == 0:
-                    self.counters.hits += 1
-                self._touch(file.key)
                 return data
-            if attempt == 0:
-                self.counters.misses += 1
-                self._raise_if_late(file.key, chunk)
-            else:
+        return await self._chunk(file, chunk, start, stop)
+
+    async def _chunk(self, file: File, chunk: int, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)`` of one chunk that is not in the cache."""
+        self.miss(file, chunk)
+        for attempt in range(READ_ATTEMPTS):
+            if attempt:
                 # It was said to be there and is not usable: without this it would be said again.
                 self.bad(file.key, chunk)
-            began = time.monotonic()
-            try:
-                want = file.want(chunk, chunk + 1, DEMAND, inline=attempt >= CACHE_ATTEMPTS)
-                have = await self._fetcher.chunk(want)
-            except NotFound:
-                self.changed = True
-                raise Changed(
-                    "the object is gone from the store", container=self._container, object=file.name
-                ) from None
-            except Changed:
-                self.changed = True
-                raise
-            except DeadlineExceeded as error:
-                self._late = (file.key, chunk, trio.current_time() + SECOND_READ, error)
-                raise
-            finally:
-                self._note_wait(began, file.name, chunk)
+            want = file.want(chunk, chunk + 1, DEMAND, inline=attempt >= CACHE_ATTEMPTS)
+            have = await self.wait(file, chunk, functools.partial(self._fetcher.chunk, want))
             if have.data is not None:
                 return have.data[start:stop]
+            data = self._cache.read(file.key, file.size, chunk, start, stop)
+            if data is not None:
+                self._touch(file.key)
+                return data
         raise SwiftFSError("the cache loses what is put into it", container=self._container, object=file.name)
+
+    def hit(self, key: str) -> None:
+        """Count bytes that the cache had; ``key`` is recent."""
+        self.counters.hits += 1
+        self._touch(key)
+
+    def miss(self, file: File, chunk: int) -> None:
+        """Count a wait that begins. Raises what the last wait for this chunk ended with, when that was just now."""
+        self.counters.misses += 1
+        self._raise_if_late(file.key, chunk)
+
+    async def wait(self, file: File, chunk: int, fetch: Callable[[], Awaitable[T]]) -> T:
+        """The answer of ``fetch``, measured. An object that is gone is Changed here, and the tree is listed again."""
+        began = time.monotonic()
+        try:
+            return await fetch()
+        except NotFound:
+            self.changed = True
+            raise Changed("the object is gone from the store", container=self._container, object=file.name) from None
+        except Changed:
+            self.changed = True
+            raise
+        except DeadlineExceeded as error:
+            self._late = (file.key, chunk, trio.current_time() + SECOND_READ, error)
+            raise
+        finally:
+            self._note_wait(began, file.name, chunk)
 
     def _note_wait(self, began: float, name: str, chunk: int) -> None:
         now = time.monotonic()
@@ -318,29 +261,29 @@ class Vfs:
             elif (late_key, late_chunk) == (key, chunk):
                 raise DeadlineExceeded(error.message, container=error.container, object=error.object)
 
-    def _read_ahead(self, file: File, chunk: int) -> None:
-        window = self._windows.get(file.ino)
-        if window is None:
-            window = self._windows[file.ino] = Readahead(self._streams)
-            if len(self._windows) > KEPT_WINDOWS:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end(file.ino)
-        ahead = window.read(chunk, file.chunks)
-        missing = [number for number in ahead if not self._cache.find(file.key, number)]
-        if missing:
-            self._fetcher.ask(Wants([file.want(number, number + 1, READAHEAD) for number in missing]))
-
     # What the fetch process says
 
-    def have(self, message: Have) -> None:
-        """A chunk has arrived."""
+    def have(self, message: Have | HavePieces) -> None:
+        """A chunk or a run of pieces has arrived."""
+        if isinstance(message, HavePieces):
+            for number, row in enumerate(message.rows, message.first):
+                self._cache.admit(message.key, number, ChunkRow(*row))
+            return
         if message.data is None:
             self._cache.admit(message.key, message.chunk, ChunkRow(message.length, message.checksum))
+        self.ahead.warming.arrived(message.ino, message.chunk, failed=message.data is not None)
+
+    def failed(self, ino: int, chunk: int) -> None:
+        """A chunk could not be fetched, whoever wanted it."""
+        self.ahead.warming.arrived(ino, chunk, failed=True)
 
     def bad(self, key: str, chunk: int) -> None:
         """The cache's reader found a chunk damaged or gone."""
         self._fetcher.ask(Bad(key, chunk))
+
+    def bad_pieces(self, key: str, chunk: int) -> None:
+        """The cache's reader found pieces of a chunk damaged or gone."""
+        self._ranges.bad(key, chunk)
 
     def keep_house(self) -> None:
         """To be called about once a second: gives evicted files back to the disk, tells what was read."""
@@ -371,14 +314,17 @@ class Vfs:
             self._files.popitem(last=False)
         return file
 
-    def _file_of(self, entry: Entry) -> File:
+    def file_of(self, entry: Entry) -> File:
+        """The file that an entry stands for, ready to be asked for."""
         return self._file_from(entry.ino, self._index.version_of(entry))
 
     def _file_from(self, ino: int, version: ObjectVersion) -> File:
+        key = object_key(self._account, self._container, version, chunk_size=self._chunk_size)
         return File(
             ino=ino,
             size=version.size,
-            key=object_key(self._account, self._container, version, chunk_size=self._chunk_size),
+            key=key,
+            pieces_key=pieces_key(key) if has_pieces(version.size, self._chunk_size) else "",
             name=version.name,
             etag=version.etag,
             last_modified=version.last_modified,

@@ -22,8 +22,6 @@ from swiftfs.load.member import Limits, placed, strip_count
 from swiftfs.load.plan import refusal
 from swiftfs.load.source import Omitted, OpenedSource, Refused, SourceObject, os_reason
 
-SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-"""How an archive's name ends; what it is, its first bytes tell."""
 BATCH = 2 * 1024 * 1024
 """Bytes of members read in one call of a thread: images are small, and a switch for each would cost more than it."""
 BATCH_MEMBERS = 64

@@ -8,24 +8,30 @@ is, when its source can do that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from swiftfs.errors import Interrupted, SwiftFSError
+from swiftfs.errors import Interrupted, NotFound, SwiftFSError, printable
 from swiftfs.load.archive_source import Batch, MemberSource, Unread
-from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject
+from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject, trim_memory
+from swiftfs.load.passing import PassingObject
 from swiftfs.load.plan import Action, Step, make_plan
 from swiftfs.load.proof import Failure
 from swiftfs.load.source import Refused
-from swiftfs.load.stream_source import StreamSource
+from swiftfs.load.stream_source import StreamSource, Withdrawn
 from swiftfs.load.upload import Upload
+from swiftfs.model import Kind
 
 if TYPE_CHECKING:
     from swiftfs.load.source import Source, SourceObject
     from swiftfs.load.transform import Rules
-    from swiftfs.load.upload import _Job
+    from swiftfs.load.upload import Outcome, _Job
     from swiftfs.model import ListingEntry
+
+log = logging.getLogger(__name__)
 
 READ = frozenset({Action.SEND, Action.COMPARE, Action.ASK})
 """Actions that need the object's bytes."""
@@ -84,8 +90,10 @@ class ArchiveUpload(HeldUpload):
             batches = self._members.batches(reads)
             for _ in range(self._members.parallel):
                 group.create_task(self._read_all(batches, steps))
-            # One at a time: each goes through the archive by itself.
-            group.create_task(self._check(alone))
+        # Those that go through memory in segments need the room of the others. One at a time is looked at: each goes
+        # through the archive by itself.
+        await self._budget.drained()
+        await self._check(alone)
         for _ in range(self._transfers):
             await self._queue.put(None)
 
@@ -129,31 +137,119 @@ class StreamUpload(HeldUpload):
         self._stream = stream
         self._entries = {entry.name: entry for entry in entries}
         self._rules = rules
+        self._withdrawn: list[Withdrawn] = []
+        self._sent: set[str] = set()
+
+    async def run(self, steps: Sequence[Step[SourceObject]]) -> Outcome:
+        """Everything in the stream taken; what its end disowns is taken back."""
+        outcome = await super().run(steps)
+        for one in self._withdrawn:
+            await self._take_back(one)
+        return outcome
 
     async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
-        while not self._halted.is_set():
+        batch: list[HeldObject | PassingObject | Refused | Withdrawn] | None = []
+        while batch is not None and not self._halted.is_set():
             left = self._stream.wanted
             await self._budget.take(left)
             allowance = left
+            passing = None
             try:
                 batch = await asyncio.to_thread(self._stream.batch, allowance, self._rules)
                 for found in batch or ():
-                    left -= await self._taken(found)
+                    if isinstance(found, PassingObject):
+                        passing = found
+                    else:
+                        left -= await self._taken(found)
             except SwiftFSError as error:
                 self._ended(error)
                 break
             finally:
                 self._budget.give(left)
-            if batch is None:
-                break
+            if passing is not None:
+                await self._passed(passing)
         for _ in range(self._transfers):
             await self._queue.put(None)
+
+    async def _passed(self, source: PassingObject) -> None:
+        """Send a member that is too large for memory, segment by segment as it is read, or skip it."""
+        # Its segments need the memory that others have, and they settle without it.
+        await self._budget.drained()
+        trim_memory()
+        self._tally.files += 1
+        self._tally.size += source.claimed or 0
+        try:
+            await self._passing(source)
+        except SwiftFSError as error:
+            self._failed(source, error)
+        finally:
+            source.close()
+            self._tally.size += source.size if source.claimed is None else 0
+
+    async def _passing(self, source: PassingObject) -> None:
+        if not self._within_limit(source.size):
+            return
+        if self._dry_run:
+            await self._in_thread(source.exhaust)
+            self._tally.sent += 1
+            self._tally.sent_size += source.size
+            self._tally.moved += source.size
+            log.warning("would send: %s", printable(source.name))
+            return
+        there = None
+        if source.name in self._entries:
+            with contextlib.suppress(NotFound):
+                there = await self._store.head(self._container, source.name)
+                if there.kind is not Kind.PLAIN:
+                    await self._large.replacing(there)
+        proof = await self._large.send(source, self._types.of(source.name), there)
+        self._outcome.proofs[source.name] = proof
+        self._outage = 0
+        if there is not None and (there.size, there.etag) == (proof.size, proof.md5):
+            self._tally.skipped += 1
+            log.debug("same: %s", printable(source.name))
+            return
+        self._sent.add(source.name)
+        self._tally.sent += 1
+        self._tally.sent_size += source.size
+        log.debug("sent: %s", printable(source.name))
+
+    async def _take_back(self, one: Withdrawn) -> None:
+        """Make what the archive's end disowns a failure, and delete it when this run has sent it."""
+        reason = one.reason
+        proof = self._outcome.proofs.pop(one.name, None)
+        if proof is None and not self._dry_run:
+            return  # it has failed already, or was not tried
+        if one.name in self._sent:
+            self._tally.sent -= 1
+            self._tally.sent_size -= proof.size if proof is not None else 0
+            try:
+                await self._store.delete(
+                    self._container, one.name, with_segments=proof is not None and proof.segments is not None
+                )
+            except NotFound:
+                pass
+            except SwiftFSError as error:
+                reason += f"; the object made of it could not be deleted: {error.message}"
+        elif self._dry_run:
+            self._tally.sent = max(0, self._tally.sent - 1)
+        else:
+            self._tally.skipped -= 1
+        self._outcome.failures.append(Failure(one.name, reason))
+        self._tally.failed += 1
+
+    async def _send(self, job: _Job) -> None:
+        await super()._send(job)
+        self._sent.add(job.source.name)
 
     def _width(self, steps: int) -> int:
         return self._transfers  # how much there is to do is known at the end
 
-    async def _taken(self, found: HeldObject | Refused) -> int:
+    async def _taken(self, found: HeldObject | Refused | Withdrawn) -> int:
         """Bytes that a transfer gives back of what came by."""
+        if isinstance(found, Withdrawn):
+            self._withdrawn.append(found)
+            return 0
         self._tally.files += 1
         if isinstance(found, Refused):
             self._outcome.failures.append(Failure(found.name, found.reason))

@@ -66,11 +66,6 @@ class Validator:
         return self.last_modified
 
 
-def is_url(text: str) -> bool:
-    """Whether ``text`` is an http or https URL."""
-    return text.lower().startswith(("http://", "https://"))
-
-
 def shown_url(url: str) -> str:
     """The URL without user, password, query and fragment."""
     parts = urlsplit(url)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 from collections.abc import Iterable
 
 HELD = 64 * 1024 * 1024
@@ -50,6 +52,13 @@ class OpenedHeld:
         """Nothing is open."""
 
 
+def trim_memory() -> None:
+    """Give memory that is free back to the system, where the C library can: glibc keeps that of small objects in pools
+    of each thread, and large segments find no place in it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class ByteBudget:
     """Bytes that may be in memory at once; waiters get theirs in the order in which they came."""
 
@@ -59,6 +68,10 @@ class ByteBudget:
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
+    def would_wait(self, size: int) -> bool:
+        """Whether :meth:`take` of so many would have to wait."""
+        return self._turn.locked() or (self._used > 0 and self._used + size > self._limit)
+
     async def take(self, size: int) -> None:
         """Wait until ``size`` bytes more may be there; more than the limit are taken for the limit."""
         async with self._turn:
@@ -66,6 +79,13 @@ class ByteBudget:
                 self._freed.clear()
                 await self._freed.wait()
             self._used += size
+
+    async def drained(self) -> None:
+        """Wait until all that was taken is free again."""
+        async with self._turn:
+            while self._used:
+                self._freed.clear()
+                await self._freed.wait()
 
     def give(self, size: int) -> None:
         """What was taken is free again."""

@@ -88,12 +88,15 @@ class Journal:
         self._committed = clock()
         self._connection = None if path is None else _open(path)
         self._debts: set[Debt] = set()
+        self._fresh: dict[tuple[str, int, int], tuple[str, str]] = {}
         with self._guarded() as connection:
             if connection is not None:
                 self._debts = {Debt(*row) for row in connection.execute("SELECT name, container, segment FROM debt")}
 
     def known(self, name: str, identity: str, span: int = WHOLE, number: int = 0) -> str | None:
         """The MD5 of the file with this identity, or of its segment ``number``; None when it is not known."""
+        if (fresh := self._fresh.get((name, span, number))) is not None:
+            return fresh[1] if fresh[0] == identity else None
         with self._guarded() as connection:
             if connection is None:
                 return None
@@ -106,14 +109,25 @@ class Journal:
 
     def note(self, name: str, identity: tuple[str, int], md5: str, span: int = WHOLE, number: int = 0) -> None:
         """Keep an MD5 of the file that had ``identity`` before it was read."""
+        self.remember(name, identity, md5, span, number)
+        if self.is_due:
+            self.commit()
+
+    def remember(self, name: str, identity: tuple[str, int], md5: str, span: int = WHOLE, number: int = 0) -> None:
+        """As :meth:`note`, without ever waiting: whoever calls this sees to a :meth:`commit` when one is due."""
         text, changed = identity
-        if self._now() - changed < SETTLED:
-            return
+        if self._connection is not None and self._now() - changed >= SETTLED:
+            self._fresh[name, span, number] = (text, md5)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what was noted should be on the disk by now."""
+        return bool(self._fresh) and self._clock() - self._committed >= COMMIT_EVERY
+
+    def commit(self) -> None:
+        """Put on the disk what was noted; waits for it."""
         with self._guarded() as connection:
-            if connection is None:
-                return
-            connection.execute("INSERT OR REPLACE INTO hash VALUES (?, ?, ?, ?, ?)", (name, span, number, text, md5))
-            if self._clock() - self._committed >= COMMIT_EVERY:
+            if connection is not None:
                 self._commit(connection)
 
     def owe(self, debts: Iterable[Debt]) -> None:
@@ -150,6 +164,10 @@ class Journal:
             self._drop()
 
     def _commit(self, connection: sqlite3.Connection) -> None:
+        self._committed = self._clock()  # before it is done: nobody else needs to begin another one
+        fresh, self._fresh = self._fresh, {}
+        rows = [(*key, *value) for key, value in fresh.copy().items()]
+        connection.executemany("INSERT OR REPLACE INTO hash VALUES (?, ?, ?, ?, ?)", rows)
         connection.commit()
         self._committed = self._clock()
 

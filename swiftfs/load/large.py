@@ -12,16 +12,28 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.errors import Changed, ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
+from swiftfs.load.passing import PassingObject
 from swiftfs.load.proof import Proof
-from swiftfs.load.reading import Buffers, HeldBody, SourceBody, digest_parts, digest_span, fill, fill_next, is_seekable
+from swiftfs.load.reading import (
+    Buffers,
+    HeldBody,
+    SourceBody,
+    digest_parts,
+    digest_span,
+    fill,
+    fill_next,
+    hash_parts,
+    is_seekable,
+)
 from swiftfs.load.segments import (
+    LEAST_SEGMENT,
     LargePolicy,
     SegmentName,
     choose_segment_size,
@@ -32,12 +44,13 @@ from swiftfs.load.segments import (
     segment_of,
     spans,
 )
-from swiftfs.model import SEGMENTS_PREFIX, SEGMENTS_SUFFIX, ByteRange, Kind, Limits, ListingEntry, ObjectInfo, Segment
+from swiftfs.load.sending import Sending, Sequence
+from swiftfs.model import SEGMENTS_PREFIX, SEGMENTS_SUFFIX, Kind, Limits, ListingEntry, ObjectInfo, Segment
 from swiftfs.swift.large import BadSegments
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Body, Store
-    from swiftfs.load.source import OpenedSource, Seekable, SourceObject
+    from swiftfs.load.source import Seekable, SourceObject
     from swiftfs.load.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -46,8 +59,8 @@ HELD = 16 * 1024 * 1024
 """Bytes of a segment that may be held in memory; every segment of a file of up to 1 GiB, by default."""
 SEQUENTIAL_CUTOFF = 64 * 1024 * 1024
 """Bytes from which on a source that can only be read in order is sent in segments, though the cutoff is higher."""
-HELD_AT_ONCE = 4
-"""Segments held in memory at once, of all objects: 64 MiB."""
+HELD_AT_ONCE = 48 * 1024 * 1024
+"""Bytes of segments held in memory at once, of all objects; a single larger one alone."""
 
 T = TypeVar("T")
 
@@ -148,23 +161,29 @@ class LargeUpload:
 
     # Sending
 
-    async def send(self, source: SourceObject, content_type: str | None) -> Proof:
-        """Store the object and prove it. Raises as ``Store.put``, and Interrupted when the run is stopped."""
-        policy = self._policy
-        if not is_seekable(source):
-            # Its segments go through memory, whatever size the user wishes them to have.
-            policy = replace(policy, segment_size=min(policy.segment_size or HELD, HELD))
-        segment_size = choose_segment_size(source.size, policy, self._limits)
-        cut = spans(source.size, segment_size)
-        if len(cut) > self._limits.max_segments:
-            raise Rejected(f"it has {source.size:,} bytes, more than {self._limits.max_segments} segments may have")
+    async def send(self, source: SourceObject, content_type: str | None, there: ObjectInfo | None = None) -> Proof:
+        """Store the object and prove it; what is ``there`` stays when it turns out to be the same.
+
+        Raises as ``Store.put``, and Interrupted when the run is stopped.
+        """
+        sending = self._planned(source)
+        try:
+            return await self._send(sending, content_type, there)
+        finally:
+            self._tally.large.pop(source.name, None)
+
+    async def _send(self, sending: Sending, content_type: str | None, there: ObjectInfo | None) -> Proof:
+        source = sending.source
+        self._tally.large[source.name] = (0, sending.size)
         await self._make_home()
         await self._in_thread(self._journal.owe, [Debt(source.name, self._home, self._policy.prefix(source.name))])
-        sending = _Sending(source, segment_size, cut)
-        for last in (False, True):
+        for last in (isinstance(source, PassingObject), True):
             stored = {one.text: entry for one, entry in await self._own(source.name)}
             await self._send_segments(sending, stored)
             segments = self._named(sending)
+            proof = Proof(sum(lengths(segments)), large_etag(one.md5 for one in segments), segments)
+            if there is not None and _is_proven(there, proof):
+                return proof
             try:
                 await self._store.put_manifest(
                     self._container, source.name, segments, mtime=source.mtime, content_type=content_type
@@ -175,13 +194,31 @@ class LargeUpload:
                     raise
                 sending.distrusted = {path.partition("/")[2] for path in error.paths}
                 log.info("segments are sent again: %s: %s", printable(source.name), printable(error.message))
-        proof = Proof(source.size, large_etag(one.md5 for one in segments), segments)
-        info = await self._store.head(self._container, source.name)
-        if (info.size, info.etag, info.kind) != (proof.size, proof.md5, Kind.SLO):
+        if not _is_proven(await self._store.head(self._container, source.name), proof):
             raise Truncated("the store holds other bytes than were sent", container=self._container, object=source.name)
         return proof
 
-    async def _send_segments(self, sending: _Sending, stored: dict[str, ListingEntry]) -> None:
+    def _planned(self, source: SourceObject) -> Sending:
+        """How the object is cut. Raises Rejected when the store's limits or this machine's memory do not allow it."""
+        policy, limits = self._policy, self._limits
+        passing = isinstance(source, PassingObject)
+        if not is_seekable(source):
+            # Its segments go through memory, whatever size the user wishes them to have.
+            most = LEAST_SEGMENT if passing else HELD
+            policy = replace(policy, segment_size=min(policy.segment_size or most, most))
+        size = source.claimed if isinstance(source, PassingObject) else source.size
+        # Of unknown size: as many segments of one size as there may be, and the end must come before.
+        segment_size = choose_segment_size(limits.max_segments if size is None else size, policy, limits)
+        if size is not None and -(-size // segment_size) > limits.max_segments:
+            raise Rejected(f"it has {size:,} bytes, more than {limits.max_segments} segments may have")
+        if passing and segment_size > HELD_AT_ONCE:
+            raise Rejected(
+                f"it has {source.size:,} bytes: its {limits.max_segments} segments are too large for memory",
+                hint="swiftfs extract the archive and load the directory",
+            )
+        return Sending(source, segment_size, size)
+
+    async def _send_segments(self, sending: Sending, stored: dict[str, ListingEntry]) -> None:
         """Every segment that is not stored yet, of one version of the source; nothing counts as moved of a failure."""
         source = sending.source
         try:
@@ -197,7 +234,7 @@ class LargeUpload:
 
                     await self._streams(random)
                 else:
-                    await self._streams(functools.partial(self._next_segment, sending, _Sequence(opened), stored))
+                    await self._streams(functools.partial(self._next_segment, sending, Sequence(opened), stored))
                 # After the last segment: the source is still the one that was cut.
                 await self._in_thread(opened.settle)
             finally:
@@ -228,22 +265,27 @@ class LargeUpload:
         if failures:
             raise failures[0]
 
-    async def _next_segment(self, sending: _Sending, sequence: _Sequence, stored: dict[str, ListingEntry]) -> bool:
+    async def _next_segment(self, sending: Sending, sequence: Sequence, stored: dict[str, ListingEntry]) -> bool:
         """Read and send the next segment of a source that has to be read in order; False after the last."""
-        async with self._buffers.take(min(sending.segment_size, sending.source.size)) as buffer:
+        most = sending.segment_size if sending.size is None else min(sending.segment_size, sending.size)
+        async with self._buffers.take(most) as buffer:
             async with sequence.turn:
-                number = sequence.number
-                if number == len(sending.cut):
+                if sequence.ended:
                     return False
+                number = sequence.number
                 sequence.number += 1
-                part = buffer[: len(sending.cut[number])]
-                md5 = await self._in_thread(fill_next, sequence.opened, part, number == len(sending.cut) - 1)
+                length, md5 = await self._in_thread(fill_next, sequence.opened, buffer)
+                if not sending.found(number, length):
+                    sequence.ended = True
+                    return False
+                if number == self._limits.max_segments:
+                    raise Rejected(f"it has more than the {number * most:,} bytes that segments of this size may have")
             if not self._is_stored(sending, number, md5, stored):
                 async with self._places:
-                    await self._put(sending, number, md5, HeldBody(part))
+                    await self._put(sending, number, md5, HeldBody(buffer[:length]))
             return True
 
-    async def _segment(self, sending: _Sending, source: Seekable, number: int, stored: dict[str, ListingEntry]) -> None:
+    async def _segment(self, sending: Sending, source: Seekable, number: int, stored: dict[str, ListingEntry]) -> None:
         span, size = sending.cut[number], sending.segment_size
         identity = await self._in_thread(source.identity)
         if identity is not None:
@@ -257,7 +299,7 @@ class LargeUpload:
             md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
         if md5 is not None and self._is_stored(sending, number, md5, stored):
             return
-        if len(span) <= HELD and not self._buffers.are_taken:
+        if len(span) <= HELD and not self._buffers.would_wait(len(span)):
             async with self._buffers.take(len(span)) as buffer, self._places:
                 md5 = await self._in_thread(fill, source, span.start, buffer)
                 await self._note(sending, number, md5, identity)
@@ -277,7 +319,7 @@ class LargeUpload:
             finally:
                 body.close()
 
-    def _is_stored(self, sending: _Sending, number: int, md5: str, stored: dict[str, ListingEntry]) -> bool:
+    def _is_stored(self, sending: Sending, number: int, md5: str, stored: dict[str, ListingEntry]) -> bool:
         """Whether the store has the segment already; then it counts as moved."""
         sending.md5s[number] = md5
         name = self._segment_name(sending, number, md5)
@@ -288,12 +330,12 @@ class LargeUpload:
         sending.count(number, self._tally)
         return True
 
-    async def _note(self, sending: _Sending, number: int, md5: str, identity: tuple[str, int] | None) -> None:
+    async def _note(self, sending: Sending, number: int, md5: str, identity: tuple[str, int] | None) -> None:
         if identity is not None:
             note = self._journal.note
             await self._in_thread(note, sending.source.name, identity, md5, sending.segment_size, number)
 
-    async def _put(self, sending: _Sending, number: int, md5: str, body: Body) -> None:
+    async def _put(self, sending: Sending, number: int, md5: str, body: Body) -> None:
         name = self._segment_name(sending, number, md5)
         await self._store.put(self._home, name, body, md5=md5, content_type="application/octet-stream")
         if isinstance(body, SourceBody):
@@ -301,10 +343,10 @@ class LargeUpload:
         sending.count(number, self._tally)
         log.debug("sent: %s", printable(name))
 
-    def _segment_name(self, sending: _Sending, number: int, md5: str) -> str:
+    def _segment_name(self, sending: Sending, number: int, md5: str) -> str:
         return name_segment(self._policy.prefix(sending.source.name), sending.segment_size, number, md5)
 
-    def _named(self, sending: _Sending) -> tuple[Segment, ...]:
+    def _named(self, sending: Sending) -> tuple[Segment, ...]:
         def segments() -> Iterator[Segment]:
             for number, (span, md5) in enumerate(zip(sending.cut, sending.md5s, strict=True)):
                 assert md5 is not None
@@ -312,13 +354,13 @@ class LargeUpload:
 
         return tuple(segments())
 
-    async def _hash(self, source: SourceObject, sizes: Sequence[int]) -> list[str]:
+    async def _hash(self, source: SourceObject, sizes: tuple[int, ...] | list[int]) -> list[str]:
         """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""
         if not is_seekable(source):
             return await self._in_thread(digest_parts, source, sizes, self._halted)
         # One size stands for all but the last in the journal; parts of mixed sizes are hashed each time.
         even = all(size == sizes[0] for size in sizes[:-1]) and 0 < sizes[-1] <= sizes[0]
-        return await self._in_thread(_hash_parts, source, sizes, self._halted, self._journal if even else None)
+        return await self._in_thread(hash_parts, source, sizes, self._halted, self._journal if even else None)
 
     async def _own(self, name: str) -> list[tuple[SegmentName, ListingEntry]]:
         """The segments of ours that there are for an object, those of interrupted uploads among them."""
@@ -342,48 +384,5 @@ class LargeUpload:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
 
-class _Sequence:
-    """A source that is read from its beginning to its end, by whose turn it is."""
-
-    def __init__(self, opened: OpenedSource) -> None:
-        self.opened = opened
-        self.turn = asyncio.Lock()
-        self.number = 0
-
-
-class _Sending:
-    """One object on its way: its parts, their MD5s as far as they are known, what has been counted."""
-
-    def __init__(self, source: SourceObject, segment_size: int, cut: list[ByteRange]) -> None:
-        self.source = source
-        self.segment_size = segment_size
-        self.cut = cut
-        self.md5s: list[str | None] = [None] * len(cut)
-        self.distrusted: set[str] = set()
-        self.counted: set[int] = set()
-        self.inode: str | None = None
-        self.moved = 0
-
-    def count(self, number: int, tally: Tally) -> None:
-        """Count a segment as moved, once."""
-        if number not in self.counted:
-            self.counted.add(number)
-            self.moved += len(self.cut[number])
-            tally.moved += len(self.cut[number])
-
-
-def _hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, journal: Journal | None) -> list[str]:
-    identity = source.identity()
-    md5s: list[str] = []
-    start = 0
-    for number, size in enumerate(sizes):
-        md5 = None
-        if journal is not None and identity is not None:
-            md5 = journal.known(source.name, identity[0], sizes[0], number)
-        if md5 is None:
-            md5 = digest_span(source, ByteRange(start, start + size), halted)
-            if journal is not None and identity is not None:
-                journal.note(source.name, identity, md5, sizes[0], number)
-        md5s.append(md5)
-        start += size
-    return md5s
+def _is_proven(info: ObjectInfo, proof: Proof) -> bool:
+    return (info.size, info.etag, info.kind) == (proof.size, proof.md5, Kind.SLO)

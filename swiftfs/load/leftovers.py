@@ -1,7 +1,8 @@
 """Prove large objects, and remove the segments that nothing needs any more.
 
 Removal comes last and only for objects that this run has proven: until then an old object could still need them. What
-a run cannot remove it owes, and the next one pays.
+a run cannot remove it owes, and the next one pays. A run that is complete also pays for objects that its source has no
+more: what the store has in their place, if anything, says which segments are still needed.
 """
 
 from __future__ import annotations
@@ -109,6 +110,45 @@ async def remove_leftovers(store: Store, journal: Journal, proofs: Mapping[str, 
             continue
         await asyncio.to_thread(journal.settle, debts)
     return removed
+
+
+async def remove_abandoned(store: Store, journal: Journal, container: str) -> int:
+    """Delete the segments owed by earlier runs whose objects this complete run had nothing to do with.
+
+    An upload that was killed leaves segments; when its file is gone by the next run no proof will ever name it.
+    Returns how many there were; what cannot be decided or deleted stays owed.
+    """
+    removed = 0
+    owed: dict[str, list[Debt]] = {}
+    for debt in journal.debts():
+        if debt.is_sweep:  # another client's segments may have another use
+            owed.setdefault(debt.name, []).append(debt)
+    for name, debts in owed.items():
+        try:
+            needed = await _needed(store, container, name)
+            if needed is None:
+                log.info("the segments of %s cannot be told, old ones stay", printable(name))
+                continue
+            for home in sorted({debt.container for debt in debts}):
+                keep = {segment for place, segment in needed if place == home}
+                removed += await _pay(store, home, [debt for debt in debts if debt.container == home], keep)
+        except SwiftFSError as error:
+            log.warning("old segments of %s are still there: %s", printable(name), error)
+            continue
+        await asyncio.to_thread(journal.settle, debts)
+    return removed
+
+
+async def _needed(store: Store, container: str, name: str) -> set[tuple[str, str]] | None:
+    """Container and name of every segment that the object needs as it is in the store; None when nobody can tell."""
+    try:
+        info = await store.head(container, name)
+        if info.kind is Kind.PLAIN:
+            return set()
+        segments = await store.segments(container, name) if info.kind is Kind.SLO else None
+    except NotFound:
+        return set()
+    return None if segments is None else {(one.container, one.name) for one in segments}
 
 
 async def _pay(store: Store, container: str, debts: list[Debt], keep: set[str]) -> int:

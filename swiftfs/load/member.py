@@ -57,6 +57,16 @@ class Budget:
         self.size += size
         return None
 
+    def grown(self, size: int, compressed: int) -> str | None:
+        """Why a member that claimed no size is refused now that ``size`` bytes have come from ``compressed``."""
+        if size > self.limits.member_size:
+            return f"has more than the {self.limits.member_size:,} bytes a member may have"
+        if size >= self.limits.ratio_from and size > compressed * self.limits.ratio:
+            return f"has {size:,} bytes from {compressed:,}, as only a zip bomb does"
+        if self.size + size > self.limits.total_size:
+            return f"the archive has more than {self.limits.total_size:,} bytes"
+        return None
+
 
 def unsafe(path: str) -> str | None:
     """Why ``path`` may not be created below a directory; None when it may.

@@ -90,6 +90,11 @@ class Destination:
         self._spared: Collection[str] = () if options.clean or names is None else names
         self._directories = directories_of(names) if options.delete_extra and names else frozenset[str]()
 
+    def forget(self) -> None:
+        """Let go of what the plan was made from: only what is to be deleted is needed from then on."""
+        self.entries = []
+        self._names = self._spared = ()
+
     def add(self, page: list[ListingEntry]) -> None:
         """Take note of one page."""
         if self._options.deletes:

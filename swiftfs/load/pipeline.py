@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swiftfs.errors import LocalFileError, UsageError, printable
-from swiftfs.load.download import check_sha256, is_url
+from swiftfs.load.download import check_sha256
+from swiftfs.load.sources import is_url
 from swiftfs.load.transform import PRESETS
 
 KEYS = ("description", "source", "sha256", "strip-components", "rules", "destination", "options")

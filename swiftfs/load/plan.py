@@ -7,6 +7,7 @@ docs/SEMANTICS.md; an object's own time) the store is asked.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -88,13 +89,17 @@ class Plan(Generic[S]):
 def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry], compare: Compare = Compare.CONTENT) -> Plan[S]:
     """A step for each object from the entries that the destination lists under its prefix, in any order."""
     entries = {entry.name: entry for entry in listed}
-    seen: set[str] = set()
     steps: list[Step[S]] = []
     clashes: list[S] = []
+    # Names that come in order can only be equal to their neighbours: no set of all of them is needed.
+    ordered = all(one.name <= other.name for one, other in itertools.pairwise(objects))
+    seen: set[str] = set()
     for source in objects:
         if source.name in seen:
             clashes.append(source)
             continue
+        if ordered:
+            seen.clear()
         seen.add(source.name)
         steps.append(_step(source, entries.get(source.name), compare))
     return Plan(tuple(steps), tuple(clashes))

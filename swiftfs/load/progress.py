@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from swiftfs.errors import printable
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LARGE = 4
+"""Large objects that have a bar of their own at once."""
 LIVE = 0.5
 """Seconds between two looks of the live display, as rclone's --progress."""
 
@@ -118,10 +121,20 @@ class Bar:
             transient=True,
         )
         self._task: TaskID = self._progress.add_task("", total=None, files="")
+        self._large: dict[str, TaskID] = {}
         self._progress.start()
 
     def show(self, tally: Tally) -> None:
-        """Draw the bar anew."""
+        """Draw the bar anew, with one below it for each large object on its way."""
+        from rich.markup import escape
+
+        for name in [name for name in self._large if name not in tally.large]:
+            self._progress.remove_task(self._large.pop(name))
+        for name, (moved, size) in list(tally.large.items())[:LARGE]:
+            if name not in self._large:
+                label = escape(printable(name.rpartition("/")[2]))
+                self._large[name] = self._progress.add_task(f"  {label}", total=size, files="")
+            self._progress.update(self._large[name], completed=moved, total=size)
         total = tally.size if tally.files else None
         self._progress.update(
             self._task, description=tally.phase, completed=tally.moved, total=total, files=_files(tally), refresh=True

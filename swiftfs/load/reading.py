@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from swiftfs.errors import Changed, Interrupted
+from swiftfs.load.held import ByteBudget
+from swiftfs.model import ByteRange
 
 if TYPE_CHECKING:
     from swiftfs.load.journal import Journal
     from swiftfs.load.source import OpenedSource, Seekable, SourceObject
     from swiftfs.load.tally import Tally
-    from swiftfs.model import ByteRange
 
 SMALL = 4 * 1024 * 1024
 """Bytes up to which an object is read once, hashed and sent from memory; with 32 transfers that is 128 MiB at most."""
@@ -71,23 +72,7 @@ def _identity(source: SourceObject) -> tuple[str, int] | None:
 
 def digest(source: SourceObject, halted: threading.Event) -> str:
     """The MD5 of an object of any size. Raises Changed, LocalFileError, and Interrupted once ``halted`` is set."""
-    opened = source.open()
-    md5 = hashlib.md5(usedforsecurity=False)
-    left = source.size
-    try:
-        while piece := opened.read(PIECE):
-            left -= len(piece)
-            if left < 0:
-                break
-            md5.update(piece)
-            if halted.is_set():
-                raise Interrupted("stopped while hashing")
-        if left:
-            raise Changed("changed while it was read")
-        opened.settle()
-    finally:
-        opened.close()
-    return md5.hexdigest()
+    return digest_parts(source, [source.size], halted)[0]
 
 
 def known_digest(source: SourceObject, halted: threading.Event, journal: Journal) -> str:
@@ -118,24 +103,29 @@ def fill(source: Seekable, start: int, buffer: memoryview) -> str:
 def digest_span(source: Seekable, span: ByteRange, halted: threading.Event) -> str:
     """The MD5 of a part. Raises Changed, LocalFileError, and Interrupted once ``halted`` is set."""
     opened = source.open(span.start)
-    md5 = hashlib.md5(usedforsecurity=False)
-    left = len(span)
     try:
-        while left and (piece := opened.read(min(PIECE, left))):
-            left -= len(piece)
-            md5.update(piece)
-            if halted.is_set():
-                raise Interrupted("stopped while hashing")
-        if left:
-            raise Changed("changed while it was read")
+        md5 = _digest_next(opened, len(span), halted)
         opened.settle()
     finally:
         opened.close()
+    return md5
+
+
+def _digest_next(opened: OpenedSource, left: int, halted: threading.Event) -> str:
+    """The MD5 of the next ``left`` bytes."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    while left and (piece := opened.read(min(PIECE, left))):
+        left -= len(piece)
+        md5.update(piece)
+        if halted.is_set():
+            raise Interrupted("stopped while hashing")
+    if left:
+        raise Changed("changed while it was read")
     return md5.hexdigest()
 
 
-def fill_next(opened: OpenedSource, buffer: memoryview, last: bool) -> str:
-    """Fill ``buffer`` with what comes next and return its MD5; after the ``last`` part nothing may come.
+def fill_next(opened: OpenedSource, buffer: memoryview) -> tuple[int, str]:
+    """Fill ``buffer`` with what comes next, less only at the end; how much that is, and its MD5.
 
     Raises Changed, LocalFileError.
     """
@@ -143,29 +133,40 @@ def fill_next(opened: OpenedSource, buffer: memoryview, last: bool) -> str:
     while done < len(buffer) and (piece := opened.read(min(PIECE, len(buffer) - done))):
         buffer[done : done + len(piece)] = piece
         done += len(piece)
-    if done < len(buffer) or (last and opened.read(1)):
-        raise Changed("changed while it was read")
-    return hashlib.md5(buffer, usedforsecurity=False).hexdigest()
+    return done, hashlib.md5(buffer[:done], usedforsecurity=False).hexdigest()
 
 
 def digest_parts(source: SourceObject, sizes: Sequence[int], halted: threading.Event) -> list[str]:
-    """The MD5s of consecutive parts of an object that is read once. Raises as :func:`digest`."""
+    """The MD5s of the consecutive parts that make an object, which is read once. Raises as :func:`digest`."""
     opened = source.open()
-    md5s: list[str] = []
     try:
-        for left in sizes:
-            md5 = hashlib.md5(usedforsecurity=False)
-            while left and (piece := opened.read(min(PIECE, left))):
-                left -= len(piece)
-                md5.update(piece)
-                if halted.is_set():
-                    raise Interrupted("stopped while hashing")
-            if left:
-                raise Changed("changed while it was read")
-            md5s.append(md5.hexdigest())
+        md5s = [_digest_next(opened, size, halted) for size in sizes]
+        if opened.read(1):
+            raise Changed("changed while it was read")
         opened.settle()
     finally:
         opened.close()
+    return md5s
+
+
+def hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, journal: Journal | None) -> list[str]:
+    """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them.
+
+    Raises as :func:`digest`.
+    """
+    identity = source.identity()
+    md5s: list[str] = []
+    start = 0
+    for number, size in enumerate(sizes):
+        md5 = None
+        if journal is not None and identity is not None:
+            md5 = journal.known(source.name, identity[0], sizes[0], number)
+        if md5 is None:
+            md5 = digest_span(source, ByteRange(start, start + size), halted)
+            if journal is not None and identity is not None:
+                journal.note(source.name, identity, md5, sizes[0], number)
+        md5s.append(md5)
+        start += size
     return md5s
 
 
@@ -187,29 +188,32 @@ class HeldBody:
 
 
 class Buffers:
-    """At most ``count`` pieces of memory that are used again and again.
+    """At most ``limit`` bytes of memory, or a single larger piece, that are used again and again.
 
     Memory of this size that comes and goes in threads is kept by the allocator for each of them: several times as much.
     """
 
-    def __init__(self, count: int) -> None:
-        self._places = asyncio.Semaphore(count)
+    def __init__(self, limit: int) -> None:
+        self._budget = ByteBudget(limit)
         self._free: list[bytearray] = []
 
-    @property
-    def are_taken(self) -> bool:
-        """Whether one would have to be waited for."""
-        return self._places.locked()
+    def would_wait(self, size: int) -> bool:
+        """Whether so many bytes would have to be waited for."""
+        return self._budget.would_wait(size)
 
     @contextlib.asynccontextmanager
     async def take(self, size: int) -> AsyncIterator[memoryview]:
         """``size`` bytes of memory for a while."""
-        async with self._places:
+        await self._budget.take(size)
+        try:
             memory = self._free.pop() if self._free else bytearray()
             if len(memory) < size:
+                self._free.clear()  # of another size, too
                 memory = bytearray(size)
             yield memoryview(memory)[:size]
             self._free.append(memory)  # not after a failure: a request that broke off may still hold it
+        finally:
+            self._budget.give(size)
 
 
 class SourceBody:

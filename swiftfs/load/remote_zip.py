@@ -12,15 +12,17 @@ import io
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from swiftfs.errors import LocalFileError, Truncated
+from swiftfs.errors import Truncated
 from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
 from swiftfs.load.archive_source import ArchiveObject, Batch, Claim, Unread, as_objects, pieces
 from swiftfs.load.download import open_session, shown_url
-from swiftfs.load.held import HELD, HeldObject
+from swiftfs.load.held import HeldObject
 from swiftfs.load.member import Limits
 from swiftfs.load.ranged import Pause, RangedURL, fetch_tail
+from swiftfs.load.url_stream import StreamFile
+from swiftfs.load.zipbodies import Input
 from swiftfs.load.zipfiles import (
     LOCAL,
     ZipArchive,
@@ -32,6 +34,7 @@ from swiftfs.load.zipfiles import (
 )
 
 if TYPE_CHECKING:
+    from swiftfs.load.archive import MemberReader
     from swiftfs.load.source import OpenedSource, Refused, SourceObject
 
 TAIL = 256 * 1024
@@ -109,6 +112,7 @@ class RemoteZipSource:
         self._prefix = prefix
         self._strip = strip
         self._called = called
+        self._loop = asyncio.get_running_loop()
         starts = sorted({one.info.header_offset for one in members if isinstance(one, ZipMember)})
         self._next = dict(zip(starts, [*starts[1:], archive.directory], strict=True))
 
@@ -140,11 +144,17 @@ class RemoteZipSource:
         return await asyncio.to_thread(self._decoded, batch, fetched)
 
     def open_member(self, source: ArchiveObject) -> OpenedSource:
-        """Refuse: for its MD5 a member would have to be fetched twice. Raises LocalFileError."""
-        raise LocalFileError(
-            f"has {source.size:,} bytes, more than the {HELD:,} that are sent from a URL without staging",
-            hint="swiftfs extract the archive and load the directory",
-        )
+        """One member by requests of its own, for those that are too large to be held; blocks, so never in the loop."""
+        return asyncio.run_coroutine_threadsafe(self._opened(source), self._loop).result()
+
+    async def _opened(self, source: ArchiveObject) -> OpenedRemoteMember:
+        start, stop = self._span(source)
+        return OpenedRemoteMember(self._member(source), StreamFile(self._fetched(start, stop)))
+
+    async def _fetched(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        for first in range(start, stop, REQUEST):
+            for piece in await self._remote.fetch(first, min(first + REQUEST, stop)):
+                yield piece
 
     def _member(self, source: SourceObject) -> ZipMember:
         assert isinstance(source, ArchiveObject)
@@ -163,23 +173,57 @@ class RemoteZipSource:
         for source in batch.objects:
             member = self._member(source)
             try:
-                results.append(HeldObject(source.name, source.mtime, unpacked(member, fetched)))
+                fetched.skip_to(member.info.header_offset)
+                with opened_at(member, fetched) as stream:
+                    results.append(HeldObject(source.name, source.mtime, pieces(stream)))
             except ArchiveError as error:
                 results.append(Unread(source, error))
         return results
 
 
-def unpacked(member: ZipMember, fetched: Fetched) -> Iterator[bytes]:
-    """The bytes of a member whose local header is in ``fetched``. Raises ArchiveError, also for a wrong CRC."""
-    fetched.skip_to(member.info.header_offset)
-    head = fetched.exactly(LOCAL.size)
+class OpenedRemoteMember:
+    """One reading of a member by requests of its own; see ``source.OpenedSource``."""
+
+    def __init__(self, member: ZipMember, stream: StreamFile) -> None:
+        self._member = member
+        self._stream = stream
+        self._opened = contextlib.ExitStack()
+        self._reader: MemberReader | None = None
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes. Raises ArchiveError, and as ``RangedURL.fetch``."""
+        if self._reader is None:
+            self._reader = self._opened.enter_context(opened_at(self._member, Input(self._stream)))
+        return self._reader.read(size)
+
+    def settle(self) -> None:
+        """Every answer was of one version."""
+
+    def close(self) -> None:
+        """End the fetching."""
+        self._opened.close()
+        self._stream.stop()
+
+
+class Exact(Protocol):
+    """A stream of bytes; see :class:`Fetched`."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def upto(self, size: int) -> bytes: ...
+
+
+@contextlib.contextmanager
+def opened_at(member: ZipMember, stream: Exact) -> Iterator[MemberReader]:
+    """The bytes of a member whose local header comes next. Raises ArchiveError, also for a wrong CRC."""
+    head = stream.upto(LOCAL.size)
     name_length, extra_length = header_lengths(head) or (0, 0)
-    reason = header_mismatch(head, fetched.exactly(name_length), member.info)
+    reason = header_mismatch(head, stream.upto(name_length), member.info)
     if reason is not None:
         raise ArchiveError(reason)
-    fetched.exactly(extra_length)
-    with member.read_from(cast("IO[bytes]", fetched)) as stream:
-        yield from pieces(stream)
+    stream.upto(extra_length)
+    with member.read_from(cast("IO[bytes]", stream)) as reader:
+        yield reader
 
 
 class Fetched:
@@ -204,7 +248,7 @@ class Fetched:
         self._position += len(found)
         return found
 
-    def exactly(self, size: int) -> bytes:
+    def upto(self, size: int) -> bytes:
         """``size`` bytes, fewer only at the end."""
         found = b""
         while len(found) < size and (piece := self.read(size - len(found))):

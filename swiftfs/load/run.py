@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import functools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -14,17 +13,13 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import (
     ContainerNotFound,
     Incomplete,
-    Interrupted,
-    LocalFileError,
     SwiftFSError,
     UsageError,
     printable,
 )
-from swiftfs.load.archive_upload import upload_for
-from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
-from swiftfs.load.leftovers import remove_leftovers, verify_large
+from swiftfs.load.leftovers import remove_abandoned, remove_leftovers, verify_large
 from swiftfs.load.manifest import Described, write_manifest
 from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
 from swiftfs.load.options import LoadOptions
@@ -34,9 +29,9 @@ from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL
 from swiftfs.load.renaming import renamed
 from swiftfs.load.segments import LargePolicy
-from swiftfs.load.source import Omitted, Refused, Source, SourceObject
-from swiftfs.load.stream_source import StreamSource
+from swiftfs.load.source import DirectorySource, Omitted, Refused, Source, SourceObject
 from swiftfs.load.tally import Tally
+from swiftfs.load.upload import Upload
 from swiftfs.load.verify import Verified, verify
 
 if TYPE_CHECKING:
@@ -46,11 +41,6 @@ if TYPE_CHECKING:
     from swiftfs.model import ListingEntry
 
 log = logging.getLogger(__name__)
-
-NAMED = 20
-"""Failures that are named at the end of a run; more are counted."""
-RECORDED = 1000
-"""Failures that the summary file names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +145,10 @@ class _Run:
         if request.rules is not None:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
             refused.extend(more)
-        streamed = isinstance(request.source, StreamSource)
+        streamed = _is_streamed(request.source)
         if streamed and replace(options, max_transfer=None) != LoadOptions():
             raise UsageError(
-                "a tar at a URL shows what it holds only on the way: no filters, compare modes, deletes or manifest",
+                "a streamed archive shows what it holds on the way: no filters, compare modes, deletes or manifest",
                 hint="swiftfs extract it first",
             )
         there = await self._destination(None if streamed else {source.name for source in objects})
@@ -170,7 +160,10 @@ class _Run:
         tally.files, tally.size = len(plan.steps) + len(failures), plan.size
         tally.failed = len(failures)
 
-        outcome = await self._upload(plan, there.entries)
+        entries = there.entries if streamed else []
+        there.forget()
+        del objects
+        outcome = await self._upload(plan, entries)
         failures.extend(outcome.failures)
         verified = None
         if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
@@ -179,6 +172,8 @@ class _Run:
         digest = None
         complete = outcome.fatal is None and not self._interrupt.presses and not failures
         if complete and (request.dry_run or (verified is not None and not verified.unproven)):
+            if not request.dry_run:
+                await remove_abandoned(self._client, self._journal, request.container)
             if options.delete_extra:
                 deleted = await self._delete(there)
             if options.manifest and not request.dry_run:
@@ -222,10 +217,9 @@ class _Run:
 
     async def _clean(self, there: Destination, refused: list[Refused]) -> int:
         if refused:
-            raise Incomplete(
-                f"nothing is deleted and nothing is sent: {printable(refused[0].name)} {printable(refused[0].reason)}",
-                hint="mend that or leave it out with --exclude",
-            )
+            reason = f"{printable(refused[0].name)} {printable(refused[0].reason)}"
+            hint = "mend that or leave it out with --exclude"
+            raise Incomplete(f"nothing is deleted and nothing is sent: {reason}", hint=hint)
         return await self._delete(there)
 
     async def _delete(self, there: Destination) -> int:
@@ -241,10 +235,10 @@ class _Run:
         return await write_manifest(self._client, request.container, described)
 
     async def _verify(self, proofs: dict[str, Proof]) -> Verified:
-        """Prove every object, then remove what the proven ones have left behind."""
+        """Prove every object, then remove what the proven ones and those that are gone have left behind."""
         request = self._request
-        plain = {name: proof for name, proof in proofs.items() if proof.segments is None}
         large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
+        plain = {name: proof for name, proof in proofs.items() if name not in large} if large else proofs
         first = await verify(self._client, request.container, request.prefix, plain, self._pause)
         second = await verify_large(self._client, request.container, request.large, self._journal, large, self._pause)
         unproven = first.unproven + second.unproven
@@ -257,12 +251,10 @@ class _Run:
         self.tally.phase = "loading"
         # A server that takes no more than 4 MiB at once is no object store: only larger files ask for its limits.
         limits = None
-        if any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
+        streamed = _is_streamed(self._request.source)
+        if streamed or any(step.source.size > min(SMALL, self._request.large.cutoff) for step in plan.steps):
             limits = await self._client.limits()
-        upload = upload_for(
-            self._request.source,
-            entries,
-            self._request.rules,
+        upload = _upload_for(self._request, entries)(
             self._client,
             self._request.container,
             transfers=self._request.transfers,
@@ -277,6 +269,24 @@ class _Run:
             options=self._request.options,
         )
         return await upload.run(plan.steps)
+
+
+def _is_streamed(source: Source) -> bool:
+    """Whether what the source holds shows only on the way."""
+    if isinstance(source, DirectorySource):
+        return False
+    from swiftfs.load.stream_source import StreamSource
+
+    return isinstance(source, StreamSource)
+
+
+def _upload_for(request: LoadRequest, entries: list[ListingEntry]) -> Callable[..., Upload]:
+    """The upload that suits the source. A directory needs none of the modules that know archives."""
+    if isinstance(request.source, DirectorySource):
+        return Upload
+    from swiftfs.load.archive_upload import upload_for
+
+    return functools.partial(upload_for, request.source, entries, request.rules)
 
 
 def _walk(source: Source) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:
@@ -307,92 +317,3 @@ def _chosen(
         [one for one in refused if (filters.enters if one.is_directory else filters.keeps)(one.name)],
         omitted,
     )
-
-
-def outcome_error(result: LoadResult) -> SwiftFSError | None:
-    """The error that a run's end amounts to; None when every object is proven."""
-    unproven = len(result.verified.unproven) if result.verified is not None else 0
-    bad = len(result.failures) + unproven
-    again = "run it again: what is there already is not sent again"
-    if result.interrupted:
-        return Interrupted(f"stopped: {noun_text(result.untried, 'file')} not tried", hint=again)
-    if result.fatal is not None:
-        error = result.fatal
-        untried = f"{noun_text(result.untried, 'file')} not tried" if result.untried else None
-        error.hint = "; ".join(filter(None, (error.hint, untried))) or None
-        return error
-    if bad:
-        return Incomplete(f"{noun_text(bad, 'file')} of {count_text(result.files)} not loaded", hint=again)
-    return None
-
-
-def summary_lines(result: LoadResult) -> list[str]:
-    """What a run did, for people: the proof first, then one line of figures. Pure."""
-    head, sent, verdict = "loaded", "sent", "; not verified"
-    if result.dry_run:
-        head, sent, verdict = "dry run, would load", "to send", ""
-    lines = []
-    if result.deleted:
-        done = "would delete" if result.dry_run else "deleted"
-        lines.append(f"{done} {noun_text(result.deleted, 'object')}")
-    if result.verified is not None:
-        lines.append(f"verified {noun_text(result.verified.count, 'object')}, {count_text(result.verified.size)} bytes")
-        unproven = len(result.verified.unproven)
-        verdict = f"; {count_text(unproven)} NOT verified" if unproven else "; verified"
-    if result.trusted:
-        verdict += f"; {count_text(result.trusted)} skipped without a look at the content"
-    lines.append(
-        f"{head} {noun_text(result.files, 'file')} ({size_text(result.size)}) in {duration_text(result.seconds)}: "
-        f"{count_text(result.sent)} {sent}, {count_text(result.skipped)} skipped, "
-        f"{count_text(len(result.failures))} failed; {noun_text(result.requests, 'request')}{verdict}"
-    )
-    if result.manifest is not None:
-        lines.append(f"manifest {result.manifest}")
-    return lines
-
-
-def failure_lines(result: LoadResult) -> list[str]:
-    """The first failures by name and the number of the others, and what was left out by rule. Pure."""
-    bad = (*result.failures, *(result.verified.unproven if result.verified is not None else ()))
-    lines = [f"failed: {printable(one.name)}: {printable(one.reason)}" for one in bad[:NAMED]]
-    if len(bad) > NAMED:
-        lines.append(f"failed: {count_text(len(bad) - NAMED)} more")
-    lines += [f"left out: {printable(one.name)}: {printable(one.reason)}" for one in result.omitted[:NAMED]]
-    if len(result.omitted) > NAMED:
-        lines.append(f"left out: {count_text(len(result.omitted) - NAMED)} more")
-    return lines
-
-
-def write_summary(path: str, result: LoadResult) -> None:
-    """Write the run's figures as JSON, whole or not at all. Raises LocalFileError."""
-    unproven = result.verified.unproven if result.verified is not None else ()
-    figures = {
-        "files": result.files,
-        "bytes": result.size,
-        "seconds": round(result.seconds, 3),
-        "requests": result.requests,
-        "retries": result.retries,
-        "logins": result.logins,
-        "sent": result.sent,
-        "sent_bytes": result.sent_size,
-        "skipped": result.skipped,
-        "not_compared": result.trusted,
-        "deleted": result.deleted,
-        "manifest": result.manifest,
-        "failed": len(result.failures) + len(unproven),
-        "left_out": len(result.omitted),
-        "not_tried": result.untried,
-        "verified": None if result.verified is None else result.verified.count,
-        "verified_bytes": None if result.verified is None else result.verified.size,
-        "complete": outcome_error(result) is None and not result.dry_run,
-        "dry_run": result.dry_run,
-        "failures": [{"name": one.name, "reason": one.reason} for one in (*result.failures, *unproven)[:RECORDED]],
-    }
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "x", encoding="utf-8") as file:
-            json.dump(figures, file, indent=2)
-            file.write("\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise LocalFileError(f"cannot write the summary {printable(path)}: {error.strerror}") from None

@@ -6,6 +6,7 @@ yielded as well, with its reason: nothing is left out in silence.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -177,10 +178,20 @@ class DirectorySource:
             return Refused(_shown(below), os_reason(error))
         if not stat.S_ISREG(status.st_mode):
             return Refused(_shown(below), f"is a {_kind(status.st_mode)}, not a regular file")
-        name = self.prefix + below
+        name = self.prefix + below if self.prefix else below
         if reason := refusal(name, status.st_size):
             return Refused(_shown(below), reason)
-        return FileObject(name, status.st_size, status.st_mtime_ns, entry.path, self.follow_links)
+        return FileObject(name, status.st_size, status.st_mtime_ns, self.root, below, self.follow_links)
+
+
+_NOT_IN_MEMORY = frozenset({errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+"""What preadv2(2) answers to RWF_NOWAIT when it would wait for the disk, or cannot tell."""
+
+
+def _identity(status: os.stat_result) -> tuple[str, int]:
+    # The time of the last change of the inode is there as well: tools restore the other time after writing.
+    parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return ":".join(map(str, parts)), max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +202,22 @@ class _Directory:
 
 @dataclass(frozen=True, slots=True)
 class FileObject:
-    """A regular file as it was when the directory was walked."""
+    """A regular file as it was when the directory was walked: ``below``, a path, under the directory ``root``.
+
+    A dataset has very many of them: without a prefix, ``name`` and ``below`` are one string.
+    """
 
     name: str
     size: int
     mtime: int
-    path: str
+    root: str
+    below: str
     follow_links: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return os.path.join(self.root, self.below)
 
     def identity(self) -> tuple[str, int] | None:
         """Device, inode, size and times, as :class:`Seekable`."""
@@ -205,20 +225,40 @@ class FileObject:
             status = os.stat(self.path, follow_symlinks=self.follow_links)
         except OSError:
             return None
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime):
-            return None
-        # The time of the last change of the inode is there as well: tools restore the other time after writing.
-        parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        return ":".join(map(str, parts)), max(status.st_mtime_ns, status.st_ctime_ns)
+        return _identity(status) if self.is_as_walked(status) else None
 
-    def open(self, start: int = 0) -> OpenedFile:
-        """Open at byte ``start``. Raises Changed when it is no longer the file that was walked, LocalFileError."""
+    def is_as_walked(self, status: os.stat_result) -> bool:
+        """Whether a file with this ``status`` is what the walk has found."""
+        return status.st_size == self.size and status.st_mtime_ns == self.mtime and stat.S_ISREG(status.st_mode)
+
+    def cached(self, memory: bytearray) -> tuple[bytes, tuple[str, int]] | None:
+        """Bytes and identity when the page cache has them all, as :class:`swiftfs.load.ready.Cached`."""
+        descriptor = self._descriptor()
+        try:
+            before = os.fstat(descriptor)
+            count = os.preadv(descriptor, [memoryview(memory)[: self.size + 1]], 0, os.RWF_NOWAIT)
+            after = os.fstat(descriptor)
+        except OSError as error:
+            if error.errno in _NOT_IN_MEMORY:
+                return None
+            raise LocalFileError(os_reason(error)) from None
+        finally:
+            os.close(descriptor)
+        if count > self.size or not self.is_as_walked(before) or not self.is_as_walked(after):
+            raise Changed("changed while it was read")
+        return (bytes(memoryview(memory)[:count]), _identity(before)) if count == self.size else None
+
+    def _descriptor(self) -> int:
         # O_NONBLOCK: a FIFO that took the file's place since the walk must not block.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if self.follow_links else os.O_NOFOLLOW)
         try:
-            opened = OpenedFile(self, os.open(self.path, flags))
+            return os.open(self.path, flags)
         except OSError as error:
             raise LocalFileError(os_reason(error)) from None
+
+    def open(self, start: int = 0) -> OpenedFile:
+        """Open at byte ``start``. Raises Changed when it is no longer the file that was walked, LocalFileError."""
+        opened = OpenedFile(self, self._descriptor())
         try:
             opened.settle()
             opened.seek(start)
@@ -262,9 +302,7 @@ class OpenedFile:
 
     def settle(self) -> None:
         """Raise Changed unless size and modification time are those of the walk."""
-        status = os.fstat(self._descriptor)
-        same = status.st_size == self._source.size and status.st_mtime_ns == self._source.mtime
-        if not same or not stat.S_ISREG(status.st_mode):
+        if not self._source.is_as_walked(os.fstat(self._descriptor)):
             raise Changed("changed while it was read")
 
     def close(self) -> None:

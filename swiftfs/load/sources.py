@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from swiftfs.errors import UsageError
-from swiftfs.load.archive_source import SUFFIXES, ArchiveSource
-from swiftfs.load.download import check_file, check_sha256, is_url, open_session, shown_url
-from swiftfs.load.remote_zip import opened_remote_zip
 from swiftfs.load.source import Source, open_source
-from swiftfs.load.stream_source import Naming, StreamSource
-from swiftfs.load.url_stream import StreamFile, stream_url
+
+SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""How an archive's name ends; what it is, its first bytes tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,23 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
     Raises UsageError for what is no source, ContainerNotFound when it is missing, and what its kind raises.
     """
     text = request.text
-    called = frozenset({archive_stem(text), request.called})
-    sha256 = check_sha256(request.sha256) if request.sha256 is not None else None
     if not is_url(text) and not await asyncio.to_thread(is_archive, text):
-        if sha256 is not None or request.strip is not None:
+        if request.sha256 is not None or request.strip is not None:
             raise UsageError("--sha256 and --strip-components are for archives")
         yield open_source(text, prefix=request.prefix, follow_links=request.follow_links)
         return
+    # A directory needs none of these, and importing them takes as long as sending a hundred files.
+    from swiftfs.load.archive_source import ArchiveSource
+    from swiftfs.load.download import check_file, check_sha256
+
+    called = frozenset({archive_stem(text), request.called})
+    sha256 = check_sha256(request.sha256) if request.sha256 is not None else None
     if is_url(text):
+        from swiftfs.load.download import open_session, shown_url
+        from swiftfs.load.remote_zip import opened_remote_zip
+        from swiftfs.load.stream_source import Naming, StreamSource
+        from swiftfs.load.url_stream import StreamFile, stream_url
+
         async with opened_remote_zip(text, request.prefix, strip=request.strip, called=called, sha256=sha256) as remote:
             if remote is not None:
                 yield remote
@@ -69,6 +76,11 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
         yield archive
     finally:
         archive.close()
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is an http or https URL."""
+    return text.lower().startswith(("http://", "https://"))
 
 
 def archive_stem(text: str) -> str:

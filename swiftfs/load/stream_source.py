@@ -1,7 +1,8 @@
-"""A tar at a URL as a source that is gone through once: members are judged, read and sent as they come by.
+"""A tar or zip at a URL as a source that is gone through once: members are judged, read and sent as they come by.
 
 Nothing is known beforehand, so what a local archive refuses before anything is sent is refused here when it comes: a
-second member for one target, one beside the top-level directory that is left out, damage at the end.
+second member for one target, one beside the top-level directory that is left out, damage at the end, and what only the
+central directory of a zip says against a member.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from swiftfs.errors import Interrupted, UsageError
 from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
-from swiftfs.load.archive_source import BATCH, pieces
+from swiftfs.load.archive_source import BATCH, BATCH_MEMBERS
 from swiftfs.load.held import HELD, HeldObject
 from swiftfs.load.member import Limits, placed, strip_count
+from swiftfs.load.passing import UNSIZED, Growing, PassingObject
 from swiftfs.load.plan import refusal
 from swiftfs.load.source import Refused
 from swiftfs.load.tarfiles import TarArchive, decompressed
+from swiftfs.load.zipstream import DisownedMember, ZipStream
 
 if TYPE_CHECKING:
     from swiftfs.load.tarfiles import TarMember
     from swiftfs.load.transform import Rules
     from swiftfs.load.url_stream import StreamFile
+    from swiftfs.load.zipstream import ZipStreamMember
+
+    Streamed = TarMember | ZipStreamMember
+    Found = Streamed | RefusedMember | DirectoryMember | DisownedMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,29 @@ class Naming:
     called: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """An object that was handed out and must not be one after all, and why."""
+
+    name: str
+    reason: str
+
+
+def _taken(growing: Growing, most: int) -> HeldObject | PassingObject | Refused | None:
+    """What has become of a member of which ``most`` bytes may be held; None when there is more of it than that."""
+    try:
+        if not growing.fill(most):
+            return PassingObject(growing.name, growing.mtime, None, growing) if growing.size > UNSIZED else None
+    except ArchiveError as error:
+        growing.close()
+        return Refused(growing.name, error.message)
+    held = growing.held()
+    growing.close()
+    return held
+
+
 class StreamSource:
-    """The tar in ``stream``; ``shown`` names it in messages."""
+    """The archive in ``stream``; ``shown`` names it in messages."""
 
     def __init__(self, stream: StreamFile, shown: str, naming: Naming, limits: Limits | None = None) -> None:
         self._stream = stream
@@ -45,16 +73,19 @@ class StreamSource:
         self._limits = limits or Limits()
         self._strip = naming.strip
         self._top: str | None = None
-        self._seen: set[str] = set()
-        self._members: Iterator[TarMember | RefusedMember | DirectoryMember] | None = None
-        self._waiting: TarMember | None = None
+        self._targets: dict[str, int] = {}
+        self._members: Iterator[tuple[int, Found]] | None = None
+        self._waiting: tuple[int, Streamed] | None = None
+        self._growing: Growing | None = None
         self._lock = threading.Lock()
         self._halted = threading.Event()
 
     @property
     def wanted(self) -> int:
         """Bytes of memory that the next batch may need."""
-        return max(BATCH, self._waiting.size if self._waiting is not None else 0)
+        if self._growing is not None:
+            return max(BATCH, min(UNSIZED, 2 * self._growing.size))
+        return max(BATCH, (self._waiting[1].size or 0) if self._waiting is not None else 0)
 
     def scan(self) -> Iterator[Refused]:
         """Nothing: what is in a stream is known when it has gone by."""
@@ -64,57 +95,82 @@ class StreamSource:
         """End what is read in a thread."""
         self._halted.set()
 
-    def batch(self, allowance: int, rules: Rules | None) -> list[HeldObject | Refused] | None:
-        """The next members, of ``allowance`` bytes together; None at the archive's end. Blocks.
+    def batch(
+        self, allowance: int, rules: Rules | None
+    ) -> list[HeldObject | PassingObject | Refused | Withdrawn] | None:
+        """The next members, of ``allowance`` bytes in memory together; None at the archive's end. Blocks.
 
-        Raises ArchiveError for damage, UsageError for what is no tar, and as ``StreamFile.read``.
+        A passing object is the last of its batch, and is to be done with before the next batch. Raises ArchiveError
+        for damage, UsageError for what is no archive, and as ``StreamFile.read``.
         """
         with self._lock:
             if self._members is None:
-                self._members = self._opened().members()
-            results: list[HeldObject | Refused] = []
+                self._members = enumerate(self._opened().members())
+            results: list[HeldObject | PassingObject | Refused | Withdrawn] = []
             left = allowance
-            while len(results) < 64:
+            while len(results) < BATCH_MEMBERS:
                 if self._halted.is_set():
                     raise Interrupted("stopped while the archive was read")
-                member = self._waiting or next(self._members, None)
-                self._waiting = None
-                if member is None:
-                    return results or None
-                if isinstance(member, DirectoryMember):
-                    continue
-                if isinstance(member, RefusedMember):
-                    results.append(Refused(member.name, member.reason))
-                    continue
-                if left < member.size <= HELD:
-                    self._waiting = member
-                    return results
-                name, reason = self._named(member.name, member.size, rules)
-                if reason is not None:
-                    results.append(Refused(member.name, reason))
-                    continue
-                try:
-                    with member.open() as stream:
-                        results.append(HeldObject(name, member.mtime, pieces(stream)))
-                except ArchiveError as error:
-                    results.append(Refused(member.name, error.message))
-                left -= member.size
+                if self._growing is None:
+                    if (found := self._waiting or next(self._members, None)) is None:
+                        return results or None
+                    self._waiting = None
+                    judged = self._judged(*found, left, rules)
+                    if isinstance(judged, Growing):
+                        self._growing = judged
+                    elif judged is not None:
+                        results.append(judged)
+                    if isinstance(judged, PassingObject) or self._waiting is not None:
+                        return results
+                if (growing := self._growing) is not None:
+                    one = _taken(growing, left)
+                    if one is None:
+                        return results  # it goes on in the next batch
+                    self._growing = None
+                    results.append(one)
+                    if isinstance(one, PassingObject):
+                        return results
+                    left -= growing.size
             return results
 
-    def _opened(self) -> TarArchive:
+    def _judged(
+        self, number: int, member: Found, left: int, rules: Rules | None
+    ) -> Growing | PassingObject | Refused | Withdrawn | None:
+        """What becomes of the next member; None for nothing, or when it waits for more than ``left`` bytes."""
+        if isinstance(member, DirectoryMember):
+            return None
+        if isinstance(member, RefusedMember):
+            return Refused(member.name, member.reason)
+        if isinstance(member, DisownedMember):
+            for target, one in self._targets.items():
+                if one == member.number:
+                    return Withdrawn(self._naming.prefix + target, member.reason)
+            return None  # it was refused when it came
+        if member.size is not None and left < member.size <= HELD:
+            self._waiting = number, member
+            return None
+        name, reason = self._named(number, member.name, member.size or 0, rules)
+        if reason is not None:
+            return Refused(member.name, reason)
+        growing = Growing(name, member, self._halted)
+        if member.size is not None and member.size > HELD:
+            return PassingObject(name, member.mtime, member.size, growing)
+        return growing
+
+    def _opened(self) -> TarArchive | ZipStream:
         head = b""
         while len(head) < MAGIC and (piece := self._stream.read(MAGIC - len(head))):
             head += piece
         self._stream.unread(head)
         kind = kind_of(head, "")
-        if kind is None or kind == "zip":
-            what = "a zip, but its server answers no ranges" if kind else "neither a zip nor a tar archive"
-            hint = "fetch and unpack it with `swiftfs extract`, then load the directory" if kind else None
-            raise UsageError(f"{self._shown} is {what}", hint=hint)
+        if kind is None:
+            raise UsageError(f"{self._shown} is neither a zip nor a tar archive")
+        if kind == "zip":
+            return ZipStream(self._stream, self._shown, self._limits)
         stream = decompressed(cast("BinaryIO", self._stream), kind)
         return TarArchive(stream, self._shown, self._limits, proven_at_end=bool(kind))
 
-    def _named(self, member: str, size: int, rules: Rules | None) -> tuple[str, str | None]:
+    def _named(self, number: int, member: str, size: int, rules: Rules | None) -> tuple[str, str | None]:
         """A member's object name, and why it can have none."""
         if self._strip is None:
             self._strip = strip_count([member], self._naming.called)
@@ -122,13 +178,11 @@ class StreamSource:
         path, reason = placed(member, self._strip)
         if self._top is not None and member.partition("/")[0] != self._top:
             reason = f"lies beside {self._top}/, which is left out of the names before it (use --strip-components)"
-        if size > HELD:
-            reason = reason or f"has {size:,} bytes, more than the {HELD:,} that are sent from a URL without staging"
         if reason is not None:
             return path, reason
         if rules is not None:
             path = rules.target(path)
-        if path in self._seen:
+        if path in self._targets:
             return path, "has the name of a member before it"
-        self._seen.add(path)
+        self._targets[path] = number
         return self._naming.prefix + path, refusal(self._naming.prefix + path, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Tally:
     skipped: int = 0
     trusted: int = 0
     failed: int = 0
+    large: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    """Large objects on their way: bytes that are in the store, and all of them (None: not known yet)."""
 
     @property
     def done(self) -> int:

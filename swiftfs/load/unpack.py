@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from swiftfs.errors import Incomplete, Interrupted, NotFound, SwiftFSError, printable
-from swiftfs.load.download import check_file, download, download_names, is_url
+from swiftfs.load.download import check_file, download, download_names
 from swiftfs.load.extract import Extracted, components_to_strip, extract
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.member import Limits
 from swiftfs.load.progress import Display, shown
-from swiftfs.load.run import NAMED
+from swiftfs.load.report import NAMED
+from swiftfs.load.sources import is_url
 from swiftfs.load.staging import Staging, open_staging
 from swiftfs.load.tally import Tally
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,7 +34,8 @@ from swiftfs.load.large import LargeUpload
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import Action, Compare, Step, after_head, is_newer
 from swiftfs.load.proof import Failure, Proof
-from swiftfs.load.reading import SMALL, SourceBody, known_digest, read_whole
+from swiftfs.load.reading import SMALL, SourceBody, is_seekable, known_digest, read_whole
+from swiftfs.load.ready import Ready
 from swiftfs.load.segments import LargePolicy
 from swiftfs.model import Kind, Limits
 
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2
 """Objects that wait per transfer: enough that a transfer never waits for the next name, and no bytes are held."""
+TURN = 64
+"""Objects that one checker decides before the loop sees to its sockets."""
 OUTAGE = 32
 """Objects in a row that may fail because the store cannot be reached before the rest is not tried."""
 
@@ -107,6 +110,8 @@ class Upload:
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(BACKLOG * transfers)
         self._places = asyncio.Semaphore(transfers)
         self._journal = journal or Journal(None)
+        self._ready = Ready(self._journal)
+        self._committing: Future[None] | None = None
         self._large = LargeUpload(
             store,
             container,
@@ -141,9 +146,11 @@ class Upload:
             await self._queue.put(None)
 
     async def _check(self, pending: Iterator[Step[SourceObject]]) -> None:
-        for step in pending:
+        for number, step in enumerate(pending):
             if self._halted.is_set():
                 return
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)  # what is known at once would keep the loop from everything else
             source = step.source
             try:
                 job = await self._decide(step)
@@ -178,7 +185,9 @@ class Upload:
             return None
         if step.action is Action.SEND and (self._large.cuts(source) or source.size <= SMALL or self._dry_run):
             return _Job(source, None)
-        md5 = await self._in_thread(known_digest, source, self._halted, self._journal)
+        md5 = self._known(source)
+        if md5 is None:
+            md5 = await self._in_thread(known_digest, source, self._halted, self._journal)
         if step.action is Action.SEND or md5 != step.etag:
             return _Job(source, md5)
         self._skipped(source, Proof(source.size, md5))
@@ -262,8 +271,11 @@ class Upload:
 
     async def _send_plain(self, source: SourceObject, md5: str | None) -> str:
         if source.size <= SMALL:
-            content = await self._in_thread(read_whole, source, self._journal)
+            content = self._ready.read(source)
+            if content is None:
+                content = await self._in_thread(read_whole, source, self._journal)
             md5 = content.md5
+            self._commit_when_due()
             await self._put(source, content.body, md5)
         else:
             assert md5 is not None
@@ -284,6 +296,21 @@ class Upload:
             mtime=source.mtime,
             content_type=self._types.of(source.name),
         )
+
+    def _known(self, source: SourceObject) -> str | None:
+        """The MD5 of an object that can be had without waiting: from the journal, or read from memory."""
+        if is_seekable(source) and (identity := source.identity()) is not None:
+            if (known := self._journal.known(source.name, identity[0])) is not None:
+                return known
+            if (content := self._ready.read(source)) is not None:
+                self._commit_when_due()
+                return content.md5
+        return None
+
+    def _commit_when_due(self) -> None:
+        """Let a thread put the journal on the disk, one at a time."""
+        if self._journal.is_due and (self._committing is None or self._committing.done()):
+            self._committing = self._pool.submit(self._journal.commit)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

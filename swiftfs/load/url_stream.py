@@ -105,6 +105,7 @@ class StreamFile:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[bytes | BaseException] = asyncio.Queue(AHEAD)
         self._task = self._loop.create_task(self._fill(pieces))
+        self._task.add_done_callback(self._done)
         self._piece = b""
         self._used = 0
         self._end: BaseException | None = None
@@ -139,11 +140,18 @@ class StreamFile:
         """Put bytes that were read back in front."""
         self._piece, self._used = head + self._piece[self._used :], 0
 
+    def stop(self) -> None:
+        """End the fetching, from any thread; a read that waits ends with an error."""
+        self._loop.call_soon_threadsafe(self._task.cancel)
+
     async def close(self) -> None:
-        """End the fetching; a read that waits ends with an error."""
+        """As :meth:`stop`, and wait for it; for the loop."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(Unavailable("stopped"))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._queue.put_nowait(Unavailable("stopped"))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PAUSES = (1.0, 4.0)
 """Seconds before the second and the third listing: longer waits would hide a lost object behind patience."""
 
+MISSING = "is missing from the container"
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -38,31 +40,47 @@ async def verify(
     pause: Callable[[float], Awaitable[None]],
 ) -> Verified:
     """List ``container`` below ``prefix`` until every proof holds, three times at the most."""
-    left: dict[str, Proof] = dict(proofs)
+    left: Mapping[str, Proof] = proofs
     reasons: dict[str, str] = {}
     for wait in (0.0, *PAUSES):
         if not left:
             break
         if wait:
             await pause(wait)
-        reasons = {}
         try:
-            async for page in store.list_objects(container, prefix=prefix):
-                for entry in page:
-                    if (proof := left.get(entry.name)) is None:
-                        continue
-                    if reason := mismatch(proof, entry):
-                        reasons[entry.name] = reason
-                    else:
-                        del left[entry.name]
+            reasons = await _unproven(store, container, prefix, left)
         except ContainerNotFound:
             reasons = dict.fromkeys(left, "the container is gone")
-    unproven = tuple(Failure(name, reasons.get(name, "is missing from the container")) for name in left)
+        left = {name: left[name] for name in reasons}
+    unproven = tuple(Failure(name, reasons[name]) for name in left)
     return Verified(
         len(proofs) - len(left),
-        sum(proof.size for name, proof in proofs.items() if name not in left),
+        sum(proof.size for proof in proofs.values()) - sum(proof.size for proof in left.values()),
         unproven,
     )
+
+
+async def _unproven(store: Store, container: str, prefix: str, proofs: Mapping[str, Proof]) -> dict[str, str]:
+    """What one listing does not prove, with the reason, by name.
+
+    Both sides are in the order of a listing, so they are gone through side by side: of a million objects no more than
+    their names are held for it.
+    """
+    reasons: dict[str, str] = {}
+    names = iter(sorted(proofs))
+    name = next(names, None)
+    async for page in store.list_objects(container, prefix=prefix):
+        for entry in page:
+            while name is not None and name < entry.name:
+                reasons[name] = MISSING
+                name = next(names, None)
+            if name == entry.name:
+                if reason := mismatch(proofs[name], entry):
+                    reasons[name] = reason
+                name = next(names, None)
+    if name is not None:
+        reasons |= dict.fromkeys((name, *names), MISSING)
+    return reasons
 
 
 def mismatch(proof: Proof, entry: ListingEntry) -> str | None:

@@ -34,7 +34,7 @@ TIMESTAMP = 0x5455
 """Extra field with the modification time in UTC (Info-ZIP)."""
 METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -132,7 +132,7 @@ class ZipMember:
         """Its bytes, CRC checked at the end. Raises ArchiveError."""
         try:
             stream = self.archive.open(self.info)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ArchiveError(f"is damaged: {printable(str(error))}") from None
         with stream:
             yield _ZipReader(stream, self.size)
@@ -142,7 +142,7 @@ class ZipMember:
         """As :meth:`open`, from a stream that stands where the member's bytes begin."""
         try:
             stream = zipfile.ZipExtFile(compressed, "r", self.info)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ArchiveError(f"is damaged: {printable(str(error))}") from None
         with stream:
             yield _ZipReader(cast("IO[bytes]", stream), self.size)
@@ -156,7 +156,7 @@ class _ZipReader:
     def read(self, size: int, /) -> bytes:
         try:
             piece = self._stream.read(size)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ArchiveError(f"is damaged: {printable(str(error))}") from None
         self._left -= len(piece)
         if not piece and self._left:
@@ -190,13 +190,13 @@ class ZipArchive:
         budget = Budget(self._limits)
         for number, info in enumerate(infos):
             name = info.orig_filename
-            reason = overlapping.get(number) or _claim(info) or budget.admit(info.file_size, info.compress_size)
+            reason = overlapping.get(number) or claim_refusal(info) or budget.admit(info.file_size, info.compress_size)
             if reason:
                 yield RefusedMember(name, reason)
             elif name.endswith("/") or stat.S_ISDIR(info.external_attr >> 16):
                 yield DirectoryMember(normal(name))
             else:
-                yield ZipMember(normal(name), info.file_size, _mtime(info), info.CRC, self._archive, info)
+                yield ZipMember(normal(name), info.file_size, modified(info), info.CRC, self._archive, info)
 
     def _overlapping(self, infos: list[zipfile.ZipInfo]) -> dict[int, str]:
         """Members, by number, whose local header disagrees with the directory or whose bytes another one claims too.
@@ -247,21 +247,22 @@ def header_mismatch(head: bytes, name: bytes, info: zipfile.ZipInfo) -> str | No
     """
     if header_lengths(head) is None:
         return "has no local header where the directory says"
-    if _decoded(name, info.flag_bits) != info.orig_filename:
+    if decoded(name, info.flag_bits) != info.orig_filename:
         return "has another name in its local header"
     if (LOCAL.unpack_from(head)[3] ^ info.flag_bits) & ENCRYPTED:
         return "is encrypted by one header and not by the other"
     return None
 
 
-def _decoded(name: bytes, flags: int) -> str | None:
+def decoded(name: bytes, flags: int) -> str | None:
+    """A member's name; None when its bytes are none."""
     try:
         return name.decode("utf-8" if flags & UTF8_NAME else "cp437")
     except UnicodeDecodeError:
         return None
 
 
-def _claim(info: zipfile.ZipInfo) -> str | None:
+def claim_refusal(info: zipfile.ZipInfo) -> str | None:
     """Why a member is refused for what its directory entry says; None when it is a file or a directory."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
@@ -275,7 +276,7 @@ def _claim(info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _mtime(info: zipfile.ZipInfo) -> int | None:
+def modified(info: zipfile.ZipInfo) -> int | None:
     """Modification time in nanoseconds: UTC from the extra field, else MS-DOS time in this machine's zone."""
     extra = info.extra
     while len(extra) >= 4:

@@ -2,6 +2,9 @@
 
 The socket lies in the user's runtime directory (mode 0700) under a name made of the mountpoint, so that commands find
 the mount without touching the mountpoint itself, which may not answer. Commands: ``status``, ``refresh``, ``warm``.
+
+After the line of the command ``order`` come the names, one a line, until the writer shuts its side of the connection;
+the reply follows then. Names are taken up as they come, so a writer is held up rather than buffered.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,12 @@ LONGEST_LINE = 1024 * 1024
 IDLE = 30.0
 """Seconds a connection may be silent before it is closed."""
 BACKLOG = 16
+PIECE = 16 * 1024
+"""Bytes of a stream that are given to its command at a time."""
 
 Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+StreamCommand = Callable[[AsyncIterator[bytes]], Awaitable[Mapping[str, Any]]]
+"""A command that is followed by a stream of bytes; it takes all of them before it replies."""
 
 
 def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
@@ -39,9 +46,12 @@ def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
 
 
 async def serve(
-    path: Path, commands: Mapping[str, Command], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    path: Path,
+    commands: Mapping[str, Command],
+    streams: Mapping[str, StreamCommand],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer commands until cancelled; removes the socket then."""
+    """Answer commands until cancelled; removes the socket then. ``streams`` are those that a stream follows."""
     _make_way(path)
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -52,26 +62,32 @@ async def serve(
         async with trio.open_nursery() as nursery:
             while True:
                 connection, _ = await listening.accept()
-                nursery.start_soon(_answer, trio.SocketStream(connection), commands)
+                nursery.start_soon(_answer, trio.SocketStream(connection), commands, streams)
     finally:
         listening.close()
         _remove(path)
 
 
-async def _answer(stream: trio.SocketStream, commands: Mapping[str, Command]) -> None:
+async def _answer(
+    stream: trio.SocketStream, commands: Mapping[str, Command], streams: Mapping[str, StreamCommand]
+) -> None:
     """One connection: one request, one reply. Whatever goes wrong stays in this connection."""
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         async with stream:
             line = b""
             with trio.move_on_after(IDLE):
-                while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                while b"\n" not in line and len(line) < LONGEST_LINE:
                     piece = await stream.receive_some()
                     if not piece:
                         return
                     line += piece
+            line, _, rest = line.partition(b"\n")
             try:
                 request = json.loads(line)
-                reply = await commands[request["command"]](request)
+                if request["command"] in streams:
+                    reply = await streams[request["command"]](_rest_of(stream, rest))
+                else:
+                    reply = await commands[request["command"]](request)
             except SwiftFSError as error:
                 reply = {"error": type(error).__name__, "message": str(error)}
             except (ValueError, KeyError, TypeError) as error:
@@ -79,8 +95,26 @@ async def _answer(stream: trio.SocketStream, commands: Mapping[str, Command]) ->
             await stream.send_all(json.dumps(reply).encode() + b"\n")
 
 
-def ask(path: Path, request: Mapping[str, Any], *, patience: float) -> dict[str, Any]:
-    """Send one command to a mount and return its reply; waits ``patience`` seconds at the most.
+async def _rest_of(stream: trio.SocketStream, begun: bytes) -> AsyncIterator[bytes]:
+    """``begun`` and what follows until the other side is done. Raises Unavailable when that falls silent."""
+    piece = begun
+    while True:
+        for start in range(0, len(piece), PIECE):
+            yield piece[start : start + PIECE]
+        with trio.move_on_after(IDLE) as waiting:
+            piece = await stream.receive_some(PIECE)
+        if waiting.cancelled_caught:
+            raise Unavailable(f"the order broke off: nothing came for {IDLE:.0f} s")
+        if not piece:
+            return
+
+
+def ask(
+    path: Path, request: Mapping[str, Any], *, patience: float, stream: Iterable[bytes] | None = None
+) -> dict[str, Any]:
+    """Send one command to a mount and return its reply; waits ``patience`` seconds at the most for each step.
+
+    ``stream`` is what follows the command, for those that take it.
 
     Raises ConfigError when no mount listens there, Unavailable when it does not answer, and what the mount says.
     """
@@ -89,6 +123,10 @@ def ask(path: Path, request: Mapping[str, Any], *, patience: float) -> dict[str,
         try:
             connection.connect(os.fspath(path))
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+            if stream is not None:
+                for piece in stream:
+                    connection.sendall(piece)
+                connection.shutdown(socket.SHUT_WR)
             with connection.makefile("rb") as answers:
                 line = answers.readline(LONGEST_LINE)
         except (FileNotFoundError, ConnectionRefusedError):

@@ -52,6 +52,7 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Answer], float | int]], ...] = (
     ("store_retries_total", "counter", "Requests sent again.", lambda a: a["fetch"]["retries"]),
     ("logins_total", "counter", "Logins at Keystone.", lambda a: a["fetch"]["logins"]),
     ("fetched_chunks_total", "counter", "Chunks fetched.", lambda a: a["fetch"]["fetched_chunks"]),
+    ("fetched_pieces_total", "counter", "Pieces of chunks fetched.", lambda a: a["fetch"]["fetched_pieces"]),
     ("failed_chunks_total", "counter", "Chunks that could not be fetched.", lambda a: a["fetch"]["failed_chunks"]),
     ("fetches_waiting", "gauge", "Chunks that wait to be fetched.", lambda a: a["fetch"]["waiting"]),
     ("fetches_running", "gauge", "Chunks that are being fetched.", lambda a: a["fetch"]["running"]),

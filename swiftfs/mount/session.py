@@ -19,9 +19,9 @@ from typing import Any
 import trio
 
 from swiftfs.cache.reader import Reader as CacheReader
-from swiftfs.errors import SwiftFSError, UsageError, printable
+from swiftfs.errors import SwiftFSError, printable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import Have, Hello, Refreshed
+from swiftfs.fetch.protocol import TREE, Have, HavePieces, Hello, Refreshed
 from swiftfs.fs import fuse
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
@@ -29,9 +29,13 @@ from swiftfs.fs.vfs import Vfs
 from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
+from swiftfs.mount.ordering import Ordering
+from swiftfs.mount.warmer import Warmer
 
 log = logging.getLogger(__name__)
 
+GRACE = 5.0
+"""Seconds that reads under way have when the mount is told to end; then they fail."""
 HOUSEKEEPING = 1.0
 """Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
 STALE_REFRESH_PAUSE = 5.0
@@ -44,7 +48,7 @@ class MountSettings:
 
     ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
     ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in. ``pin`` is the digest of the
-    manifest to show, '' for what the container holds.
+    manifest to show, '' for what the container holds. ``order_file`` tells the order in which files will be read.
     """
 
     remote: str
@@ -67,6 +71,7 @@ class MountSettings:
     options: tuple[str, ...] = ()
     metrics: tuple[str, int] | None = None
     pin: str = ""
+    order_file: Path | None = None
 
     @property
     def fsname(self) -> str:
@@ -108,6 +113,7 @@ class _Session:
         self._has_refreshed = trio.Event()
         self._last_refresh = 0.0
         self._stopping = False
+        self._serving = trio.CancelScope()
         self._index_path = ""
         self._metrics_port: int | None = None
 
@@ -130,10 +136,17 @@ class _Session:
                 mountpoint=os.fspath(settings.mountpoint),
                 pin=settings.pin,
             )
-            self._fetch = FetchClient(hello, on_have=self._have, on_refreshed=self._note_refreshed)
+            self._fetch = FetchClient(
+                hello, on_have=self._have, on_refreshed=self._note_refreshed, on_failed=self._failed
+            )
             first = await nursery.start(self._fetch.run)
             self._index_path = first.index_path
-            cache = CacheReader(settings.cache_dir, chunk_size=settings.chunk_size, on_bad=self._bad)
+            cache = CacheReader(
+                settings.cache_dir,
+                chunk_size=settings.chunk_size,
+                on_bad=self._bad,
+                on_bad_pieces=self._bad_pieces,
+            )
             self._vfs = Vfs(
                 lambda: IndexReader(Path(first.index_path)),
                 cache,
@@ -145,20 +158,27 @@ class _Session:
                 prefetch=settings.prefetch,
                 prefetch_budget=settings.cache_size,
             )
+            self._warmer = Warmer(self._vfs)
+            self._ordering = Ordering(self._vfs, settings.mountpoint)
             self._operations = fuse.Operations(self._vfs, settings.view)
             try:
                 self._attach()
                 try:
-                    await nursery.start(control.serve, settings.control_socket, self._commands())
+                    streams = {"order": self._ordering.take}
+                    await nursery.start(control.serve, settings.control_socket, self._commands(), streams)
                     if settings.metrics is not None:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
-                    nursery.start_soon(self._signals)
+                    nursery.start_soon(self._signals, nursery)
+                    nursery.start_soon(self._vfs.ahead.warming.run)
                     nursery.start_soon(self._apply_refreshed)
                     nursery.start_soon(self._housekeeping)
                     if settings.prefetch is Mode.ALL:
-                        self._vfs.warm(ROOT)
+                        self._vfs.ahead.warming.add([ROOT], TREE)
+                    if settings.order_file is not None:
+                        nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
-                    await fuse.serve()
+                    with self._serving:
+                        await fuse.serve()
                 finally:
                     fuse.unmount()
                     log.info("unmounted %s", settings.mountpoint)
@@ -195,17 +215,18 @@ class _Session:
             return
         raise SwiftFSError("the kernel does not get an answer from the new mount")
 
-    async def _signals(self) -> None:
+    async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:
-                    await self._refresh()
+                    nursery.start_soon(self._refresh)
                     continue
                 if self._stopping:
                     os._exit(128 + number)
                 self._stopping = True
                 log.info("%s: unmounting", signal.Signals(number).name)
                 fuse.stop()
+                self._serving.deadline = trio.current_time() + GRACE
 
     async def _housekeeping(self) -> None:
         assert self._vfs is not None
@@ -226,13 +247,21 @@ class _Session:
             log.warning("the container could not be listed: %s", error)
             return None
 
-    def _have(self, message: Have) -> None:
+    def _have(self, message: Have | HavePieces) -> None:
         if self._vfs is not None:
             self._vfs.have(message)
+
+    def _failed(self, ino: int, chunk: int) -> None:
+        if self._vfs is not None:
+            self._vfs.failed(ino, chunk)
 
     def _bad(self, key: str, chunk: int) -> None:
         if self._vfs is not None:
             self._vfs.bad(key, chunk)
+
+    def _bad_pieces(self, key: str, chunk: int) -> None:
+        if self._vfs is not None:
+            self._vfs.bad_pieces(key, chunk)
 
     def _note_refreshed(self, message: Refreshed) -> None:
         self._refreshed.append(message)
@@ -262,7 +291,7 @@ class _Session:
                     )
 
     def _commands(self) -> dict[str, control.Command]:
-        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warm_command}
+        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}
 
     async def _status(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._vfs is not None
@@ -281,7 +310,11 @@ class _Session:
             "files": totals.files,
             "directories": totals.directories,
             "bytes": totals.bytes,
-            "prefetch": {"mode": self._vfs.planner.mode.value, "pattern": self._vfs.planner.pattern.value},
+            "prefetch": {
+                "mode": self._vfs.ahead.planner.mode.value,
+                "pattern": self._vfs.ahead.planner.pattern.value,
+                "order": self._ordering.status(),
+            },
             "known_inodes": len(self._operations.inodes),
             "fuse_requests": self._operations.requests,
             "reads": asdict(self._vfs.counters),
@@ -305,14 +338,3 @@ class _Session:
             "removed": answer.removed,
             "files": answer.files,
         }
-
-    async def _warm_command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        assert self._vfs is not None
-        ino = ROOT
-        for name in [part for part in str(request.get("path", "")).split("/") if part]:
-            entry = self._vfs.child(ino, os.fsencode(name))
-            if entry is None:
-                raise UsageError(f"no such file or directory in the mount: {request.get('path')}")
-            ino = entry.ino
-        files, size = self._vfs.warm(ino)
-        return {"files": files, "bytes": size}

@@ -159,6 +159,8 @@ class KeystoneLogin:
         except exceptions.ClientException as error:
             raise _login_error(remote, error) from None
         storage_url = remote.storage_url or _storage_url(remote, access)
+        if storage_url != remote.storage_url:
+            _refuse_downgrade(remote, storage_url)
         life = None
         if access.expires is not None:
             from datetime import UTC, datetime
@@ -196,6 +198,16 @@ def _login_error(remote: Remote, error: Any) -> SwiftFSError:
             status=status,
         )
     return AuthError(f"login at {where} failed: {printable(type(error).__name__)}", hint=f"check {remote.source}")
+
+
+def _refuse_downgrade(remote: Remote, storage_url: str) -> None:
+    """Raise ConfigError where a catalogue from an encrypted Keystone would have the token sent in the clear."""
+    where = str(remote.auth_options.get("auth_url", ""))
+    if where.lower().startswith("https:") and not storage_url.lower().startswith("https:"):
+        raise ConfigError(
+            f"Keystone at {where} is encrypted, but the object store it names, {printable(storage_url)}, is not",
+            hint="to send the token in the clear all the same, set storage_url to that URL",
+        )
 
 
 def _storage_url(remote: Remote, access: Any) -> str:

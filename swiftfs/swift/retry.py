@@ -41,7 +41,9 @@ STATUS_VERDICTS = {
 """Every status that is not named here fails at once: 403, 404, 409 to 416, 422, 497, 501 and 505 among them."""
 
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 5.0
+"""Seconds. A reader may be in the middle of its pause when the store comes back: this is how long it goes on waiting.
+What an outage costs the store is bounded by the budget below, not by long pauses."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds. A server that asks for more is not waited for: the deadline ends the call first."""
 
@@ -60,7 +62,7 @@ def verdict(status: int) -> Verdict:
 def pause(attempt: int, draw: float, retry_after: float | None = None) -> float:
     """Seconds to wait before attempt ``attempt + 1``; ``attempt`` counts from 1, ``draw`` is uniform in [0, 1).
 
-    Full jitter over 0.1 s doubled each time, at most 30 s; ``retry_after`` seconds from the server win.
+    Full jitter over 0.1 s doubled each time, at most 5 s; ``retry_after`` seconds from the server win.
     """
     if retry_after is not None:
         return min(max(retry_after, 0.0), LONGEST_RETRY_AFTER)

@@ -33,7 +33,7 @@ class Throttle:
             if waiter.done() and not waiter.cancelled():
                 self.running -= 1
                 self._admit()
-            else:
+            elif waiter in self._waiting:  # else its turn came after it was cancelled, and it was passed over
                 self._waiting.remove(waiter)
             raise
         return self._epoch

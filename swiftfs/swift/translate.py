@@ -40,7 +40,7 @@ def translated() -> Iterator[None]:
         yield
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         raise ConfigError(
-            f"no trusted connection to the store: {printable(type(error).__name__)}",
+            f"no trusted connection to the store at {error.host}:{error.port}: {printable(_check(error))}",
             hint="name your CA's file in OS_CACERT",
         ) from None
     except TimeoutError as error:
@@ -59,6 +59,13 @@ def translated() -> Iterator[None]:
         raise Rejected("the storage URL of the catalogue cannot be used") from None
     except (aiohttp.ClientConnectionError, ConnectionError) as error:
         raise Unavailable(f"the connection broke off: {printable(type(error).__name__)}") from None
+
+
+def _check(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
+    """What the handshake failed at, in OpenSSL's words: "certificate has expired", "WRONG_VERSION_NUMBER"."""
+    certificate = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    cause = error.certificate_error if certificate else error.os_error
+    return str(getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__)
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -97,12 +98,17 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request that reached the proxy, and the name of the action that broke it."""
+    """One request that reached the proxy, the name of the action that broke it, and its body's bytes.
+
+    ``seconds`` is how long its answer took; None until then.
+    """
 
     method: str
     target: str
     headers: Headers
     action: str | None
+    size: int = 0
+    seconds: float | None = None
 
 
 class Gone(Exception):
@@ -368,8 +374,11 @@ class FaultProxy:
 
     upstream: str
     dialect: Dialect | None = None
+    tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    in_flight: int = 0
+    """Requests that have come whole and whose answer has not gone."""
     _faults: list[tuple[Fault, list[int]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _memory: dict[str, Response] = field(default_factory=dict)
@@ -381,7 +390,8 @@ class FaultProxy:
     @property
     def url(self) -> str:
         """The upstream's URL with the proxy's address."""
-        return urlsplit(self.upstream)._replace(netloc=f"127.0.0.1:{self.port}").geturl()
+        scheme = "http" if self.tls is None else "https"
+        return urlsplit(self.upstream)._replace(scheme=scheme, netloc=f"127.0.0.1:{self.port}").geturl()
 
     def __enter__(self) -> FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
@@ -417,15 +427,35 @@ class FaultProxy:
             with self._lock:
                 self._faults = []
 
+    def inject(self, fault: Fault) -> bool:
+        """The fault holds from now on, beside nothing else; whether the one before has been played.
+
+        What was seen is forgotten: for runs of many minutes.
+        """
+        with self._lock:
+            played = any(counts[1] for _, counts in self._faults)
+            self.seen = []
+            self._faults = [(fault, [0, 0])]
+        return played
+
+    def clear(self) -> None:
+        """No fault holds."""
+        with self._lock:
+            self._faults = []
+
     def played(self) -> int:
         """How many requests were broken since the last ``broken`` began."""
         return sum(seen.action is not None for seen in self.seen)
+
+    def settle(self) -> None:
+        """Wait until every connection is over, once the clients have gone: nothing is on its way to the server."""
+        self._call(self._settled())
 
     def _call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -435,6 +465,10 @@ class FaultProxy:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _settled(self) -> None:
+        if self._connections:
+            await asyncio.wait(self._connections)
 
     def _take(self, request: Request) -> Action | None:
         with self._lock:
@@ -456,14 +490,19 @@ class FaultProxy:
         try:
             async for request in _requests(reader, writer):
                 action = self._take(request)
-                self.seen.append(
-                    Seen(request.method, request.target, request.headers, type(action).__name__ if action else None)
-                )
+                played = type(action).__name__ if action else None
+                seen, place, begun = self.seen, len(self.seen), self._loop.time()
+                seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
                 exchange = Exchange(request, self._forward, self._memory, reader, writer)
-                if action is not None:
-                    await action.play(exchange)
-                else:
-                    await exchange.answer(await self._forward(request))
+                self.in_flight += 1
+                try:
+                    if action is not None:
+                        await action.play(exchange)
+                    else:
+                        await exchange.answer(await self._forward(request))
+                    seen[place] = replace(seen[place], seconds=self._loop.time() - begun)
+                finally:
+                    self.in_flight -= 1
         except (Gone, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:

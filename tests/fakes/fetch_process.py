@@ -1,8 +1,8 @@
 """A fetch process without a store: ``python fetch_process.py FD MODE`` speaks the protocol as its mode says.
 
-``ok`` answers every want; ``fail`` answers with an error; ``silent`` never answers; ``refuse`` cannot start; ``mute``
-ends before it is ready; ``garbage`` sends what is no message; ``once:FILE`` dies at its first want, and when FILE is
-there (it makes it) answers everything.
+``ok`` answers every want; ``ahead`` does so after the failure of what was fetched ahead; ``fail`` answers with an
+error; ``silent`` never answers; ``refuse`` cannot start; ``mute`` ends before it is ready; ``garbage`` sends what is no
+message; ``once:FILE`` dies at its first want, and when FILE is there (it makes it) answers everything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ import socket
 import sys
 
 from swiftfs.fetch import protocol
-from swiftfs.fetch.protocol import AskStatus, Failed, Have, Hello, Ready, Refresh, Refreshed, StartFailed, Status, Want
+from swiftfs.fetch.protocol import (
+    AskStatus,
+    Failed,
+    Have,
+    HavePieces,
+    Hello,
+    Ready,
+    Refresh,
+    Refreshed,
+    StartFailed,
+    Status,
+    Want,
+)
 
 
 def main() -> None:
@@ -43,8 +55,13 @@ def answer(sock: socket.socket, message: protocol.ToFetch, mode: str, marker: st
             with open(marker, "w"):
                 pass
             os._exit(9)
+        if mode == "ahead":
+            send(Failed(message.ino, message.first, "Unavailable", "fetched ahead in vain", ahead=True))
         if mode == "fail":
-            send(Failed(message.ino, message.first, "Changed", "another version"))
+            send(Failed(message.ino, message.first, "Changed", "another version", message.ids[0][2]))
+        elif mode != "silent" and message.pieces:
+            rows = [(4096, piece) for piece in range(message.first, message.stop)]
+            send(HavePieces(message.ino, message.first, message.stop, "key", rows))
         elif mode != "silent":
             send(Have(message.ino, message.first, "key", os.getpid(), 0))
     elif isinstance(message, Refresh) and mode != "silent":

@@ -7,7 +7,7 @@ errors. ``faults`` are called before a request is served, with the method and it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from swiftfs.errors import Changed, Conflict, ContainerNotFound, NotFound, Rejected
@@ -105,7 +105,7 @@ class MemorySwift:
 
     async def list_pages(
         self, container: str, *, prefix: str = "", delimiter: str | None = None, marker: str = "", end_marker: str = ""
-    ) -> AsyncIterator[list[ListingEntry | Subdir]]:
+    ) -> AsyncGenerator[list[ListingEntry | Subdir]]:
         """Pages in the order of the UTF-8 bytes, until one is empty."""
         while True:
             self._request("GET", container, "")

@@ -7,14 +7,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 BIN = Path(sys.executable).parent
 TIMEOUT = 240
 """Seconds; no command of a test takes a tenth of that."""
+PATIENCE = 20.0
+"""Seconds for what takes one."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,3 +94,12 @@ def write_tree(top: Path, files: Mapping[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return top
+
+
+def until(condition: Callable[[], T], patience: float = PATIENCE) -> T:
+    """What ``condition`` gives once that is true of it; fails when it is not in time."""
+    limit = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+    return found

@@ -7,9 +7,9 @@ manifest, preconditions that are blind for large objects, manifests that are nei
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urlsplit
 
 from fakes.fault_proxy import Forward, Request, Response, answer, header
 
@@ -17,6 +17,10 @@ PREFIX = "/swift"
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 INFO = {"swift": {"version": "16.2.15", "container_listing_limit": 10_000}, "bulk_delete": {}, "slo": {}}
 """What ``/swift/info`` claims; the listing limit in it is not the one that holds."""
+UNTYPED = "application/x-swiftfs-test-untyped"
+"""What the Swift behind stores where no Content-Type was sent: RGW has none then, Swift guesses one."""
+OWN_AGENT = "rgw-dialect"
+"""Who asks when the dialect itself has to look something up: an access log's reader leaves those out."""
 ROW_OF_MANIFEST = 109
 """Bytes that a segment takes up in a stored manifest: 327 were seen for three."""
 
@@ -30,6 +34,8 @@ class Rgw:
     async def speak(self, request: Request, forward: Forward) -> Response:
         url = urlsplit(request.target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
+        if "%00" in url.path.lower() or not _is_utf8(url.path):
+            return answer(400)
         if url.path == f"{PREFIX}/info":
             return answer(200, json.dumps(INFO).encode(), Content_Type="application/json")
         if not url.path.startswith(f"{PREFIX}/v1/"):
@@ -51,6 +57,7 @@ class Rgw:
         if response.status != 200 or query.get("format") != "json":
             return response
         rows = [await _row(request, path, row, forward) for row in json.loads(response.body)]
+        rows = [row for row in rows if row.get("subdir") != "/"]
         return response.with_body(json.dumps(rows).encode())
 
 
@@ -59,9 +66,13 @@ async def _row(request: Request, path: str, row: dict[str, Any], forward: Forwar
     if "subdir" in row:
         return row
     row = {**row, "last_modified": row["last_modified"][:-3] + "Z"}
+    if row["content_type"] == UNTYPED:
+        del row["content_type"]
     if "slo_etag" in row:
         target = f"{path}/{quote(row['name'])}?multipart-manifest=get"
         manifest = await forward(Request("GET", target, _only_token(request)))
+        if manifest.status != 200:
+            return row  # gone since it was listed
         del row["slo_etag"]
         row |= {"bytes": ROW_OF_MANIFEST * len(json.loads(manifest.body)), "hash": EMPTY_MD5}
     return row
@@ -70,6 +81,8 @@ async def _row(request: Request, path: str, row: dict[str, Any], forward: Forwar
 async def _put(request: Request, path: str, query: dict[str, str], forward: Forward) -> Response:
     """``If-None-Match`` is ignored; a manifest is not checked, and has no heartbeat."""
     request = request.edited(drop=("if-none-match",))
+    if header(request.headers, "content-type") is None:
+        request = replace(request, headers=(*request.headers, ("Content-Type", UNTYPED)))
     if query.get("multipart-manifest") != "put":
         return await forward(request)
     query = {key: value for key, value in query.items() if key != "heartbeat"}
@@ -86,11 +99,20 @@ async def _get(request: Request, query: dict[str, str], forward: Forward) -> Res
         info = await forward(Request("HEAD", request.target, _only_token(request)))
         if header(info.headers, "x-static-large-object") or header(info.headers, "x-object-manifest"):
             if header(request.headers, "if-match"):
-                made = answer(412)
-                return made
+                return answer(412)
             request = request.edited(drop=("if-none-match",))
     response = await forward(request)
+    if header(response.headers, "content-type") == UNTYPED:
+        response = response.with_headers(drop=("Content-Type",))
     return response.with_headers(drop=("Content-Range",)) if response.status == 416 else response
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _target(path: str, query: dict[str, str]) -> str:
@@ -98,4 +120,8 @@ def _target(path: str, query: dict[str, str]) -> str:
 
 
 def _only_token(request: Request) -> tuple[tuple[str, str], ...]:
-    return (("Host", "store"), ("X-Auth-Token", header(request.headers, "x-auth-token") or ""))
+    return (
+        ("Host", "store"),
+        ("User-Agent", OWN_AGENT),
+        ("X-Auth-Token", header(request.headers, "x-auth-token") or ""),
+    )

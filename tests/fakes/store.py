@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 
-from swiftfs.cache.names import object_key
+from swiftfs.cache.names import PIECE_BYTES, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, SwiftFSError
-from swiftfs.fetch.protocol import Bad, Forget, Have, Message, Touch, Want, Wants
+from swiftfs.fetch.protocol import Bad, Forget, Have, HavePieces, Message, Touch, Want, Wants
 
 
 @dataclass
@@ -29,14 +28,24 @@ class MemoryFetcher:
     cache: Writer
     chunk_size: int
     objects: dict[str, bytes]
-    on_have: Callable[[Have], None] = lambda have: None
+    on_have: Callable[[Have | HavePieces], None] = lambda have: None
+    on_failed: Callable[[int, int], None] = lambda ino, chunk: None
     failures: dict[str, list[SwiftFSError]] = field(default_factory=dict)
     asked: list[Message] = field(default_factory=list)
     fetched: list[tuple[str, int]] = field(default_factory=list)
+    fetched_spans: list[tuple[str, int, int]] = field(default_factory=list)
     hang: trio.Event | None = None
     deadline: float = 60.0
 
     async def chunk(self, want: Want) -> Have:
+        await self._answer()
+        return self._fetch(want, want.first)
+
+    async def pieces(self, want: Want) -> list[HavePieces]:
+        await self._answer()
+        return [self._fetch_pieces(want)]
+
+    async def _answer(self) -> None:
         await trio.lowlevel.checkpoint()
         if self.hang is not None:
             with trio.move_on_after(self.deadline) as scope:
@@ -45,37 +54,68 @@ class MemoryFetcher:
                 from swiftfs.errors import DeadlineExceeded
 
                 raise DeadlineExceeded("no answer from the store")
-        return self._fetch(want, want.first)
 
     def ask(self, message: Message) -> None:
         self.asked.append(message)
         if isinstance(message, Wants):
             for want in message.wants:
                 for chunk in range(want.first, want.stop):
-                    with contextlib.suppress(SwiftFSError):
-                        self._fetch(want, chunk)
+                    try:
+                        self.on_have(self._fetch(want, chunk))
+                    except SwiftFSError:
+                        self.on_failed(want.ino, chunk)
         elif isinstance(message, Bad):
-            self.cache.drop(message.key, message.chunk)
+            (self.cache.drop_pieces if message.pieces else self.cache.drop)(message.key, message.chunk)
+        elif isinstance(message, Touch):
+            self.cache.touch(message.keys)
         else:
-            assert isinstance(message, Touch | Forget)
+            assert isinstance(message, Forget)
 
-    def _fetch(self, want: Want, chunk: int) -> Have:
+    def _fetch_pieces(self, want: Want) -> HavePieces:
+        self._fail(want)
+        key = pieces_key(object_key(self.account, self.container, want.version, chunk_size=self.chunk_size))
+        chunk = want.first * PIECE_BYTES // self.chunk_size
+        found = self.cache.find_pieces(key, chunk, want.first, want.stop)
+        rows = [found[piece] for piece in sorted(found)]
+        if len(rows) < want.stop - want.first:
+            data = self._get(want, want.first * PIECE_BYTES, want.stop * PIECE_BYTES)
+            stored = self.cache.store_pieces(key, want.size, want.first, data)
+            if stored is None:
+                return HavePieces(want.ino, want.first, want.stop, key, [], data)
+            rows = stored
+        have = HavePieces(want.ino, want.first, want.stop, key, [(row.length, row.checksum) for row in rows])
+        self.on_have(have)
+        return have
+
+    def _fail(self, want: Want) -> None:
         errors = self.failures.get(want.name)
         if errors:
             raise errors.pop(0)
-        key = object_key(self.account, self.container, want.version, chunk_size=self.chunk_size)
-        row = self.cache.find(key, chunk)
-        if row is not None and not want.inline:
-            return Have(want.ino, chunk, key, row.length, row.checksum)
+
+    def _get(self, want: Want, start: int, stop: int) -> bytes:
         whole = self.objects.get(want.name)
         if whole is None:
             raise NotFound("not found", object=want.name)
         if hashlib.md5(whole).hexdigest() != want.etag:
             raise Changed("the object has changed in the store", object=want.name)
-        self.fetched.append((want.name, chunk))
+        self.fetched_spans.append((want.name, start, min(stop, len(whole))))
+        return whole[start:stop]
+
+    def _fetch(self, want: Want, chunk: int) -> Have:
+        self._fail(want)
+        key = object_key(self.account, self.container, want.version, chunk_size=self.chunk_size)
+        row = self.cache.find(key, chunk)
+        if row is not None and not want.inline:
+            return Have(want.ino, chunk, key, row.length, row.checksum)
         start = chunk * self.chunk_size
-        data = whole[start : start + self.chunk_size]
+        in_pieces = has_pieces(want.size, self.chunk_size)
+        pieces = pieces_key(key)
+        head = self.cache.read_head(pieces, want.size, chunk) if in_pieces else b""
+        data = head + self._get(want, start + len(head), start + self.chunk_size)
+        self.fetched.append((want.name, chunk))
         stored = self.cache.store(key, want.size, chunk, data)
+        if in_pieces and self.cache.has_pieces(pieces, chunk):
+            self.cache.drop_pieces(pieces, chunk)
         if stored is None or want.inline:
             return Have(want.ino, chunk, key, len(data), 0, data)
         have = Have(want.ino, chunk, key, stored.length, stored.checksum)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftfs.cache.budget import LEAST_DEFAULT, SLAB_BYTES, Evictable, default_limit, plan_eviction, reserve, slab
+from swiftfs.cache.budget import SLAB_BYTES, Evictable, Reservation, default_limit, plan_eviction, reserve, slab
 
 SIZES = st.lists(st.integers(0, 100), max_size=30)
 AMOUNT = st.integers(0, 1 << 40)
@@ -67,7 +67,8 @@ def test_a_disk_that_others_fill_is_given_back_what_it_lacks(need: int, used: in
     [
         (0, 0),
         (1 << 30, 1 << 29),  # half of what there is
-        (4 << 30, LEAST_DEFAULT),
+        (2 << 30, 1 << 30),
+        (4 << 30, 1 << 30),
         (100 << 30, 10 << 30),  # a tenth
     ],
 )
@@ -81,3 +82,45 @@ def test_a_slab_is_a_small_part_of_the_limit(limit: int) -> None:
     """Sixteen processes can each hold a slab in the smallest cache, and none holds more than 32 MiB."""
     assert 16 * slab(limit) <= limit
     assert slab(limit) <= SLAB_BYTES
+
+
+def test_slabs_of_small_and_large_caches() -> None:
+    """A sixteenth, and never more than 32 MiB."""
+    assert [slab(limit) for limit in (0, 160, 512 << 20, 1 << 40)] == [0, 10, 32 << 20, 32 << 20]
+
+
+@pytest.mark.parametrize(
+    ("need", "used", "reserved", "disk_free", "min_free", "expected"),
+    [
+        (10, 0, 0, 10_000, 0, Reservation(100, 0)),  # a slab where there is room
+        (150, 0, 0, 10_000, 0, Reservation(150, 0)),
+        (10, 1500, 0, 10_000, 0, Reservation(100, 0)),
+        (10, 1550, 0, 10_000, 0, Reservation(100, 50)),
+        (5, 1, 1595, 10_000, 0, Reservation(5, 1)),  # what others have reserved is not to be had
+        (6, 1, 1595, 10_000, 0, Reservation(0, 0)),
+        (10, 0, 0, 30, 0, Reservation(10, 0)),  # no room for a slab on the disk, but for the need
+        (10, 5, 0, 30, 25, Reservation(10, 5)),
+        (10, 4, 0, 30, 25, Reservation(0, 0)),
+        (10, 70, 0, 30, 0, Reservation(100, 70)),  # the whole cache for a slab
+        (10, 1595, 0, 90, 0, Reservation(100, 95)),  # the larger of the two shortages
+        (10, 1595, 0, 90, 90, Reservation(100, 100)),
+    ],
+)
+def test_what_is_granted_and_evicted_in_a_cache_of_1600_bytes(
+    need: int, used: int, reserved: int, disk_free: int, min_free: int, expected: Reservation
+) -> None:
+    """Its slab is 100 bytes."""
+    plan = reserve(need, limit=1600, used=used, reserved=reserved, disk_free=disk_free, min_free=min_free)
+
+    assert plan == expected
+
+
+def test_nothing_is_evicted_for_nothing() -> None:
+    """With no bytes to free no file goes, and none is looked at; one byte is not nothing."""
+    files = [Evictable("a", 1), Evictable("b", 1)]
+    left = iter(files)
+
+    assert plan_eviction(left, 0) == []
+    assert next(left) == files[0]
+    assert plan_eviction(files, 1) == files[:1]
+    assert plan_eviction(files, 2) == files

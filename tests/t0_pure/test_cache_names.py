@@ -111,3 +111,45 @@ def test_a_checksum_holds_for_one_identity_and_one_content(data: bytes, position
         checksum(name, 3, data[:-1]),
         checksum(name, 3, data + b"\0"),
     }
+
+
+def test_the_format_of_a_cache_is_what_it_was() -> None:
+    """Keys, checksums and places of the caches that are on users' disks: another value is another format, and needs
+    another ``_KEY_FORMAT``."""
+    key = object_key(URL, "c", PLAIN)
+
+    assert key == object_key(URL, "c", PLAIN, chunk_size=8 << 20) == "0704974c691fd5e51be423c2a9939754"
+    assert checksum(key, 3, b"chunk") == 6228050326401826564
+    assert names.shard(key) == key[:2]
+    size = 200 << 20
+    assert [place(size, chunk, 8 << 20) for chunk in (7, 8, 24)] == [
+        names.Place(0, 56 << 20, 8 << 20),
+        names.Place(1, 0, 8 << 20),
+        names.Place(3, 0, 8 << 20),
+    ]
+    assert place(size, 64, 1 << 20) == names.Place(1, 0, 1 << 20)
+    assert place(200 << 20, 1, 100 << 20) == names.Place(1, 0, 100 << 20)
+
+
+ALL_DIGITS = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (ALL_DIGITS, (ALL_DIGITS, 0)),
+        (f"{ALL_DIGITS}.12", (ALL_DIGITS, 12)),
+        (f"{ALL_DIGITS}.0", None),
+        (f"{ALL_DIGITS}.01", None),
+        (f"{ALL_DIGITS}.", None),
+        (f"{ALL_DIGITS}.x", None),
+        (f"{ALL_DIGITS}.\u00b2", None),
+        (ALL_DIGITS[1:], None),
+        (ALL_DIGITS + "0", None),
+        ("g" + ALL_DIGITS[1:], None),
+        (ALL_DIGITS.upper(), None),
+    ],
+)
+def test_which_names_are_cache_files(name: str, expected: tuple[str, int] | None) -> None:
+    """32 lower-case hexadecimal digits, and a number without leading zeros."""
+    assert parse_file_name(name) == expected

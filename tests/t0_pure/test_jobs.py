@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from swiftfs.fetch.jobs import DEMAND_PLACES, Job, Jobs
-from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, WARM, Want
+from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, READAHEAD, TREE, WARM, Want
 
-PRIORITIES = st.sampled_from([DEMAND, READAHEAD, NEXT_FILES, WARM])
+PRIORITIES = st.sampled_from([DEMAND, READAHEAD, NEXT_FILES, TREE, WARM])
 
 
 def want(ino: int, priority: int, first: int = 0, stop: int = 1) -> Want:
@@ -19,19 +19,19 @@ def want(ino: int, priority: int, first: int = 0, stop: int = 1) -> Want:
 def test_a_blocked_reader_goes_first() -> None:
     """A demand is served before everything that was asked for earlier and is less urgent."""
     jobs = Jobs(8)
-    for ino, priority in enumerate([WARM, NEXT_FILES, READAHEAD, DEMAND]):
+    for ino, priority in enumerate([TREE, NEXT_FILES, READAHEAD, DEMAND]):
         jobs.add(want(ino, priority))
 
     taken = [jobs.take() for _ in range(4)]
 
-    assert [job.priority for job in taken if job] == [DEMAND, READAHEAD, NEXT_FILES, WARM]
+    assert [job.priority for job in taken if job] == [DEMAND, READAHEAD, NEXT_FILES, TREE]
 
 
 def test_a_demand_finds_a_place_while_everything_is_prefetching() -> None:
     """Some places are kept free of prefetch, so a blocked reader never waits for one to end."""
     jobs = Jobs(32)
     for ino in range(100):
-        jobs.add(want(ino, WARM))
+        jobs.add(want(ino, TREE))
     while jobs.take():
         pass
 
@@ -70,6 +70,16 @@ def test_a_plan_given_up_leaves_demands_alone() -> None:
     assert job.want.ino == 2
 
 
+def test_one_plan_is_given_up_and_others_stay() -> None:
+    """Forgetting a range of priorities leaves the more and the less urgent ones."""
+    jobs = Jobs(8)
+    for ino, priority in enumerate([WARM, TREE, NEXT_FILES, READAHEAD]):
+        jobs.add(want(ino, priority))
+    jobs.forget(NEXT_FILES, NEXT_FILES)
+
+    assert [job.want.ino for _ in range(5) if (job := jobs.take())] == [3, 1, 0]
+
+
 @given(st.integers(1, 64), st.lists(st.tuples(st.integers(0, 20), PRIORITIES), max_size=60))
 def test_every_chunk_is_fetched_once_and_all_are(places: int, asked: list[tuple[int, int]]) -> None:
     """Whatever is asked for in whatever order, each chunk comes up exactly once."""
@@ -77,9 +87,11 @@ def test_every_chunk_is_fetched_once_and_all_are(places: int, asked: list[tuple[
     for ino, priority in asked:
         jobs.add(want(ino, priority))
     done = []
-    while job := jobs.take():
-        done.append(job.want.ino)
-        jobs.done(job)
+    for _ in range(3 * len(asked)):
+        while job := jobs.take():
+            done.append(job.want.ino)
+            jobs.done(job)
+        jobs.tick()
 
     assert sorted(done) == sorted({ino for ino, _ in asked})
 
@@ -109,6 +121,10 @@ class JobsMachine(RuleBasedStateMachine):
             job = data.draw(st.sampled_from(self.started))
             self.started.remove(job)
             self.jobs.done(job)
+
+    @rule()
+    def tick(self) -> None:
+        self.jobs.tick()
 
     @invariant()
     def places_are_kept(self) -> None:

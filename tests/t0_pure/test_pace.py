@@ -26,3 +26,13 @@ def test_a_pace_above_the_slowest_is_never_given_up(waits: list[float]) -> None:
     pace = Pace(15.0)
 
     assert not any(pace.is_too_slow(seconds, int(SLOWEST * max(seconds, 15.0)) + 1) for seconds in waits)
+
+
+def test_exactly_a_kibibyte_a_second_is_fast_enough() -> None:
+    """Nothing is decided before a window has been waited; at its end the bytes that came in it decide, and the next
+    window begins with nothing."""
+    for last, too_slow in ((10 * 1024, False), (10 * 1024 - 1, True)):
+        pace = Pace(10.0)
+        for _ in range(2):
+            assert pace.is_too_slow(9.5, 0) is False
+            assert pace.is_too_slow(0.5, last) is too_slow

@@ -16,7 +16,8 @@ from swiftfs.mount.metrics import exposition, listen_address
 def answer(**changes: int) -> dict[str, Any]:
     """A mount's answer with some figures set."""
     fetch = dict.fromkeys(
-        ("requests", "received", "retries", "logins", "fetched_chunks", "failed_chunks", "waiting", "running",
+        ("requests", "received", "retries", "logins", "fetched_chunks", "fetched_pieces", "failed_chunks",
+         "waiting", "running",
          "cache_bytes", "cache_limit", "hidden", "drifted"), 0)  # fmt: skip
     reads = dict.fromkeys(("opens", "reads", "read_bytes", "hits", "misses", "errors", "waited"), 0)
     for name, value in changes.items():

@@ -30,6 +30,7 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(st.integers(1, 5000 * GIB), st.none() | st.integers(1, 8 * GIB), st.integers(1, 6 * GIB))
+@pytest.mark.row("O5")
 def test_no_more_segments_than_the_server_takes(size: int, asked: int | None, chunk: int) -> None:
     """Whatever is asked for, a file is cut into at most 1,000 segments of 1 MiB to 5 GiB that cover it exactly."""
     limits = Limits()
@@ -52,6 +53,7 @@ def test_no_more_segments_than_the_server_takes(size: int, asked: int | None, ch
         (12 * MIB, LargePolicy(), Limits(65536, 1000), 65536),
     ],
 )
+@pytest.mark.row("O5")
 def test_the_segment_size_follows_file_wish_and_server(
     size: int, policy: LargePolicy, limits: Limits, expected: int
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_manifest_that_cannot_be_used_is_none(body: bytes) -> None:
     assert wire.parse_manifest(body) is None
 
 
+@pytest.mark.row("O4")
 def test_a_status_of_202_says_nothing_its_body_does() -> None:
     """A manifest's PUT is refused when its body says so, after heartbeats too, and the bad segments are named."""
     assert wire.parse_manifest_answer(b"") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftfs.errors import Rejected, Truncated
-from swiftfs.model import ByteRange, Kind, ListingEntry, Subdir
+from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectVersion, Subdir
 from swiftfs.swift import wire
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
@@ -65,6 +66,23 @@ def test_an_unreadable_content_range_is_an_error(text: str) -> None:
         wire.parse_content_range(text)
 
 
+def test_an_empty_range_is_never_asked_for() -> None:
+    """HTTP has no empty range: its end would lie before its start."""
+    with pytest.raises(ValueError, match="empty range"):
+        wire.range_header(ByteRange(5, 5))
+
+
+@pytest.mark.row("H10", "H16")
+def test_a_plain_object_is_pinned_by_its_etag_and_a_large_one_by_its_time() -> None:
+    """If-Match is what fails for every large object on Ceph RGW; the time is what both servers compare."""
+    version = ObjectVersion("o", 5, "abc", 1_500_000_000 * 10**9 + 1, Kind.PLAIN)
+    dated = {"If-Unmodified-Since": "Fri, 14 Jul 2017 02:40:01 GMT"}
+
+    assert wire.pin_headers(version) == {"If-Match": '"abc"'}
+    assert wire.pin_headers(replace(version, kind=Kind.SLO)) == dated
+    assert wire.pin_headers(replace(version, kind=Kind.DLO)) == dated
+
+
 @given(TIMES)
 def test_an_mtime_survives_to_the_nanosecond(mtime: int) -> None:
     """An mtime is read back exactly as it was written."""
@@ -102,7 +120,7 @@ def test_the_times_of_both_dialects_are_read(text: str, expected: int) -> None:
     assert wire.parse_timestamp(text) == expected
 
 
-@pytest.mark.parametrize("text", ['"ABC"', "abc", 'W/"abc"', ' "abc" '])
+@pytest.mark.parametrize("text", ['"ABC"', "abc", 'W/"abc"', "W/abc", ' "abc" '])
 def test_etags_are_compared_bare(text: str) -> None:
     """Quotes, case and weakness marks do not make another ETag."""
     assert wire.bare_etag(text) == "abc"

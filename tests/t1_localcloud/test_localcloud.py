@@ -164,6 +164,7 @@ def test_everything_is_for_its_owner_alone(cloud: Cloud) -> None:
     assert ours == []
 
 
+@pytest.mark.row("S1")
 def test_secrets_show_nowhere(cloud: Cloud) -> None:
     """No argument of a process, no log and no repr holds a password or the secret of the application credential."""
     seed = json.loads(Layout(cloud.directory).seed.read_text())

@@ -124,6 +124,7 @@ def test_a_chunk_larger_than_the_cache_is_refused(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.logs("cannot be written")
 def test_the_disk_keeps_its_share_free(
     open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

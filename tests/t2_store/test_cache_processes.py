@@ -113,6 +113,7 @@ def test_killed_writers_leave_nothing_uncounted(tmp_path: Path, beside: bool) ->
 
 
 @pytest.mark.row("C6")
+@pytest.mark.logs("cannot be written")
 def test_a_stopped_process_stops_nobody(tmp_path: Path) -> None:
     """While another process holds the table and does not go on, stores are refused within seconds, and reads go on."""
     writer = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)

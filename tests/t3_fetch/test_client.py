@@ -17,7 +17,7 @@ import trio
 
 from swiftfs.errors import Changed, ContainerNotFound, DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import DEMAND, Have, Hello, Refreshed, Touch, Want
+from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Hello, Refreshed, Touch, Want
 
 FAKE = Path(__file__).parent.parent / "fakes" / "fetch_process.py"
 HELLO = Hello("local", "c", "", "/i", "/c", 1, 0, 4096, 8, 10.0, None, 1)
@@ -36,7 +36,7 @@ class Asked:
     """A running client and what it was told."""
 
     client: FetchClient
-    haves: list[Have] = field(default_factory=list)
+    haves: list[Have | HavePieces] = field(default_factory=list)
     refreshed: list[Refreshed] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
 
@@ -93,6 +93,47 @@ async def test_a_failure_reaches_every_reader_and_is_forgotten() -> None:
                 await asked.client.chunk(want(1))
 
 
+def want_pieces(first: int, stop: int) -> Want:
+    return Want(1, "f", 10**9, "0" * 32, 0, 0, first, stop, DEMAND, pieces=True)
+
+
+@pytest.mark.trio
+async def test_pieces_that_others_wait_for_are_not_asked_for_again() -> None:
+    """Of runs that overlap each piece is asked for once, and each reader gets all that he waits for."""
+    async with running("ok") as asked:
+        got: dict[tuple[int, int], set[int]] = {}
+
+        async def read(first: int, stop: int) -> None:
+            answers = await asked.client.pieces(want_pieces(first, stop))
+            got[first, stop] = {piece for answer in answers for piece in range(answer.first, answer.stop)}
+
+        async with trio.open_nursery() as nursery:
+            for first, stop in ((4, 8), (6, 10), (2, 12), (5, 7)):
+                nursery.start_soon(read, first, stop)
+
+        assert all(set(range(*span)) <= pieces for span, pieces in got.items())
+        assert len(got) == 4
+        asked_for = [piece for have in asked.haves for piece in range(have.first, have.stop)]  # type: ignore[union-attr]
+        assert sorted(asked_for) == list(range(2, 12))
+        assert (asked.client._pending, asked.client._pieces) == ({}, {})
+
+
+@pytest.mark.trio
+async def test_a_failure_of_pieces_reaches_the_reader() -> None:
+    """The error of a run is its readers' own, and the next read asks anew."""
+    async with running("fail") as asked:
+        for _ in range(2):
+            with pytest.raises(Changed, match="another version"):
+                await asked.client.pieces(want_pieces(3, 5))
+
+
+@pytest.mark.trio
+async def test_the_failure_of_what_was_fetched_ahead_is_not_a_readers() -> None:
+    """A reader whose demand crosses such a message goes on to wait for its own answer."""
+    async with running("ahead") as asked:
+        assert (await asked.client.chunk(want(1))).ino == 1
+
+
 @pytest.mark.trio
 async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
     """A cancelled reader, and one whose deadline ends, are no longer waited for."""
@@ -102,6 +143,9 @@ async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
         assert scope.cancelled_caught
         with pytest.raises(DeadlineExceeded):
             await asked.client.chunk(want(2))
+        with pytest.raises(DeadlineExceeded):
+            await asked.client.pieces(want_pieces(0, 3))
+        assert asked.client._pieces == {}
         with pytest.raises(Unavailable):
             await asked.client.status()
 
@@ -109,6 +153,7 @@ async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
 async def test_a_process_that_dies_under_a_read_is_replaced(tmp_path: Path) -> None:
     """The read that killed it is asked again of the next process, and its reader only waits a little longer."""
     async with running(f"once:{tmp_path / 'died'}") as asked:
@@ -120,6 +165,7 @@ async def test_a_process_that_dies_under_a_read_is_replaced(tmp_path: Path) -> N
 
 
 @pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
 async def test_a_killed_process_is_replaced() -> None:
     """kill -9 costs a restart, not an error."""
     async with running("ok") as asked:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -88,9 +88,9 @@ class Place:
 
     proxy: FaultProxy
     cloud: Cloud
-    token: str
+    token: str = field(repr=False)
     environ: dict[str, str]
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     numbers: Iterator[int]
 
 
@@ -494,6 +494,7 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.timeout(0 if IS_LONG else 900)
 @pytest.mark.row("C1", "C2", "C3", "C5", "C8", "H1", "H5", "H16", "N5", "N6", "N9", "O1")
+@pytest.mark.logs("the fetch process ended")
 def test_every_read_is_right_or_explained(place: Place) -> None:
     """Whatever the store, the wire, the disk and kill -9 do, I1 to I7 hold after every step."""
     size = settings(

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 import trio
 from fakes.cache_disk import data_bytes, stored_files
+from fakes.profiles import Size, sized
 from fakes.store import MemoryFetcher
 from fakes.tree_model import ModelObject
 from fakes.tree_model import tree_of as model_tree
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from trio.testing import MockClock
 
 from swiftfs.cache import reader as cache_reader
+from swiftfs.cache.names import PIECE_BYTES
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, Damaged, SwiftFSError, Unavailable
@@ -37,14 +38,18 @@ from swiftfs.index.schema import index_path
 from swiftfs.model import ListingEntry
 
 ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
-CHUNK = 4096
+CHUNK = 4 * PIECE_BYTES
 LIMIT = 6 * CHUNK
 """Less than two of the largest objects: eviction is the rule here."""
 SIZES = (0, 1, 700, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 9)
 NAMES = ("a", "b", "d/a", "d/b", "d/d/a", "d", "d/", "../a", "d//a")
 """Names that meet, as file and as directory of one path, and some that no tree can show."""
 
-SPANS = st.lists(st.tuples(st.integers(0, max(SIZES)), st.integers(1, 3 * CHUNK)), min_size=1, max_size=4)
+SPANS = st.lists(
+    st.tuples(st.integers(0, max(SIZES)), st.one_of(st.integers(1, 2 * PIECE_BYTES), st.integers(1, 3 * CHUNK))),
+    min_size=1,
+    max_size=4,
+)
 """Offset and size of each read through one handle."""
 
 
@@ -72,6 +77,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.clock = MockClock(autojump_threshold=0)
         self.moment = 0
         self.handles: list[Handle] = []
+        self.lately: list[tuple[Handle, int, int]] = []
         self.injected: list[SwiftFSError] = []
 
     @initialize(prefetch=st.sampled_from([Mode.OFF, Mode.AUTO]), sizes=st.lists(st.sampled_from(SIZES), min_size=9))
@@ -84,7 +90,11 @@ class TreeMachine(RuleBasedStateMachine):
         self.fetcher = MemoryFetcher(ACCOUNT, CONTAINER, self.writer, CHUNK, self.store)
         self.list_into_index()
         self.reader = CacheReader(
-            self.top / "cache", chunk_size=CHUNK, open_files=2, on_bad=lambda key, chunk: self.vfs.bad(key, chunk)
+            self.top / "cache",
+            chunk_size=CHUNK,
+            open_files=2,
+            on_bad=lambda key, chunk: self.vfs.bad(key, chunk),
+            on_bad_pieces=lambda key, chunk: self.vfs.bad_pieces(key, chunk),
         )
         self.vfs = Vfs(
             lambda: IndexReader(path),
@@ -185,6 +195,7 @@ class TreeMachine(RuleBasedStateMachine):
 
     def check_read(self, handle: Handle, offset: int, size: int) -> None:
         """I1: a read is the slice of the handle's own version, or an error that the store or the injection explains."""
+        self.lately = [*self.lately[-9:], (handle, offset, size)]
         try:
             found = trio.run(self.vfs.read, handle.ino, offset, size, clock=self.clock)
         except Changed:
@@ -227,6 +238,8 @@ class TreeMachine(RuleBasedStateMachine):
             case "delete all":
                 for file in files:
                     file.unlink()
+        for read in self.lately:  # the same pieces again, before whole chunks are fetched in their place
+            self.check_read(*read)
         for handle in self.handles:
             self.check_read(handle, 0, max(SIZES))
 
@@ -255,8 +268,7 @@ class TreeMachine(RuleBasedStateMachine):
         assert data_bytes(self.top / "cache") <= LIMIT
 
 
-IS_LONG = settings.get_current_profile_name() == "long"
-TreeMachine.TestCase.settings = settings.get_profile("long" if IS_LONG else "ci")
+TreeMachine.TestCase.settings = sized(Size(60, 30), large=Size(5000, 100))
 test_every_read_is_right_or_explained: Callable[[], None] = pytest.mark.row("C2", "C3", "C8", "H5", "H16", "T2", "T6")(
     TreeMachine.TestCase
 )

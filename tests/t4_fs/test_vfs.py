@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
-from swiftfs.fetch.protocol import Touch, Wants
+from swiftfs.fetch.protocol import Bad, Touch, Wants
 from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.build import Index
@@ -64,30 +66,43 @@ def listed(name: str, content: bytes, moment: int = 0) -> ListingEntry:
 def make_tree(tmp_path: Path) -> Iterator[object]:
     closing = []
 
-    def make(objects: dict[str, bytes], *, limit: int = 1 << 30, mode: Mode = Mode.OFF, budget: int = 1 << 30) -> Tree:
+    def make(
+        objects: dict[str, bytes],
+        *,
+        limit: int = 1 << 30,
+        mode: Mode = Mode.OFF,
+        budget: int = 1 << 30,
+        chunk_size: int = CHUNK,
+    ) -> Tree:
         top = tmp_path / str(len(closing))
         source = Source(ACCOUNT, CONTAINER)
         path = index_path(top / "index", source)
         index = Index(path, source)
-        writer = Writer(top / "cache", limit=limit, chunk_size=CHUNK)
-        fetcher = MemoryFetcher(ACCOUNT, CONTAINER, writer, CHUNK, objects)
+        writer = Writer(top / "cache", limit=limit, chunk_size=chunk_size)
+        fetcher = MemoryFetcher(ACCOUNT, CONTAINER, writer, chunk_size, objects)
         builder = index.builder()
         builder.add([Resolved(listed(name, objects[name])) for name in sorted(objects)])
         builder.finish(len(objects))
         bad: list[tuple[str, int]] = []
-        reader = CacheReader(top / "cache", chunk_size=CHUNK, on_bad=lambda key, chunk: bad.append((key, chunk)))
+        reader = CacheReader(
+            top / "cache",
+            chunk_size=chunk_size,
+            on_bad=lambda key, chunk: bad.append((key, chunk)),
+            on_bad_pieces=lambda key, chunk: fetcher.ask(Bad(key, chunk, pieces=True)),
+        )
         vfs = Vfs(
             lambda: IndexReader(path),
             reader,
             fetcher,
             account=ACCOUNT,
             container=CONTAINER,
-            chunk_size=CHUNK,
+            chunk_size=chunk_size,
             streams=8,
             prefetch=mode,
             prefetch_budget=budget,
         )
         fetcher.on_have = vfs.have
+        fetcher.on_failed = vfs.failed
         closing.extend([vfs.close, reader.close, index.close, writer.close])
         return Tree(vfs, fetcher, index)
 
@@ -124,6 +139,7 @@ async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-un
 
 
 @pytest.mark.trio
+@pytest.mark.logs("cannot be written")
 async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk bytes come straight from the store, and they are the right ones."""
     content = body(5 * CHUNK)
@@ -209,13 +225,52 @@ async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) ->
     assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
 
 
-@pytest.mark.trio
-async def test_warming_asks_only_for_what_is_missing(make_tree) -> None:  # type: ignore[no-untyped-def]
-    """A second warm of the same tree fetches nothing."""
-    tree = make_tree({f"d/{number}": body(50, number) for number in range(30)})
+def told(tree: Tree, names: list[str]) -> Order:
+    entries = [tree.vfs.entry(tree.ino(name)) for name in names]
+    return Order.of([entry.ino for entry in entries], [entry.size for entry in entries])
 
-    assert tree.vfs.warm(tree.ino("d")) == (30, 1500)
-    assert tree.vfs.warm(tree.ino("d")) == (0, 0)
+
+@pytest.mark.trio
+@pytest.mark.parametrize("limit", [1 << 30, 3000 * 60])
+async def test_an_order_is_fetched_ahead_and_nothing_of_it_twice(make_tree, limit: int) -> None:  # type: ignore[no-untyped-def]
+    """Read in an order that was told no open waits, and each file is fetched once an epoch at the most, also where
+    the cache holds a tenth of them and the next epoch finds some of its files there."""
+    objects = {f"d/{number:04}.jpg": body(3000, number) for number in range(600)}
+    tree = make_tree(objects, mode=Mode.ORDER, limit=limit, budget=limit)
+    for epoch in range(2):
+        names = list(objects)
+        random.Random(epoch).shuffle(names)
+        before = len(tree.fetcher.fetched)
+        tree.vfs.ahead.follow(told(tree, names))
+        for at, name in enumerate(names):
+            ino = tree.ino(name)
+            tree.vfs.opened(ino)
+            assert await tree.vfs.read(ino, 0, 3000) == objects[name]
+            if not at % 8:
+                tree.vfs.keep_house()
+        fetched = tree.fetcher.fetched[before:]
+        assert len(set(fetched)) == len(fetched)
+
+    assert tree.vfs.counters.misses == 0
+    if limit == 1 << 30:
+        assert len(tree.fetcher.fetched) == 600
+
+
+@pytest.mark.trio
+async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Files of an order are not guessed about; what is asked for comes from the order alone, until there is none."""
+    objects = {f"{number:04}.jpg": body(100, number) for number in range(300)}
+    tree = make_tree(objects, mode=Mode.AUTO)
+    names = list(objects)
+    tree.vfs.ahead.follow(told(tree, names[::-1][:260]))
+    for name in names[100:104]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted(name for name, _ in tree.fetcher.fetched) == names[40:]
+
+    tree.vfs.ahead.follow(Order.of([], []))
+    for name in names[:4]:
+        tree.vfs.opened(tree.ino(name))
+    assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[3:19], *names[40:]]
 
 
 @pytest.mark.trio
@@ -262,18 +317,105 @@ async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, a
     assert await tree.vfs.read(tree.ino("a"), 0, 1) == b"1"
 
 
+# Large objects
+
+
+LARGE_CHUNK = 256 << 10
+
+
+@pytest.mark.trio
+async def test_random_reads_fetch_what_they_ask_for_and_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Pages read in no order are fetched as pages, and a second reading of them asks the store for nothing."""
+    content = body(16 * LARGE_CHUNK + 77)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+    ino = tree.ino("a")
+    offsets = [page * 4096 for page in random.Random(2).sample(range(len(content) // 4096), 150)]
+    for offset in offsets:
+        assert await tree.vfs.read(ino, offset, 4096) == content[offset : offset + 4096]
+    fetched = list(tree.fetcher.fetched_spans)
+    for offset in offsets:
+        assert await tree.vfs.read(ino, offset + 5, 4000) == content[offset + 5 : offset + 4005]
+
+    assert sum(stop - start for _, start, stop in fetched) <= 1.3 * 150 * 4096
+    assert tree.fetcher.fetched_spans == fetched
+
+
+@pytest.mark.trio
+async def test_a_sequential_reading_fetches_every_byte_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """From start to end: one request for each chunk, a few more at the start, and no byte twice or left in pieces."""
+    content = body(9 * LARGE_CHUNK + 77)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+    ino = tree.ino("a")
+    for offset in range(0, len(content), 32 << 10):
+        assert await tree.vfs.read(ino, offset, 32 << 10) == content[offset : offset + (32 << 10)]
+
+    spans = sorted((start, stop) for _, start, stop in tree.fetcher.fetched_spans)
+    assert (spans[0][0], spans[-1][1]) == (0, len(content))
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert len(spans) <= 10 + 3
+    assert tree.fetcher.cache.info().bytes == len(content)
+
+
+@pytest.mark.trio
+async def test_a_damaged_piece_is_fetched_again(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Harm to a cached piece costs a request and is never shown, whether its row is written or not."""
+    content = body(4 * LARGE_CHUNK)
+    for written, directory in ((False, "0"), (True, "4")):
+        tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
+        ino = tree.ino("a")
+        place = 2 * LARGE_CHUNK + 8192
+        assert await tree.vfs.read(ino, place, 4096) == content[place : place + 4096]
+        if written:
+            tree.fetcher.cache.flush()
+        (file,) = stored_files(tmp_path / directory / "cache")
+        with file.open("r+b") as opened:
+            opened.seek(8192)
+            opened.write(b"harm")
+
+        assert await tree.vfs.read(ino, place, 4096) == content[place : place + 4096]
+        assert len(tree.fetcher.fetched_spans) == 2
+
+
+@pytest.mark.trio
+async def test_pieces_need_no_cache_to_be_read(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Without room on the disk random reads get their bytes from the message."""
+    content = body(4 * LARGE_CHUNK)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK, limit=0)
+    for place in (3 * LARGE_CHUNK - 20_000, 300_001, LARGE_CHUNK - 10):
+        assert await tree.vfs.read(tree.ino("a"), place, 9000) == content[place : place + 9000]
+
+
+@pytest.mark.trio
+async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """Pieces end as chunks do: stale when the version is gone, at the deadline when nothing answers, and once."""
+    tree = make_tree({"a": body(4 * LARGE_CHUNK)}, chunk_size=LARGE_CHUNK)
+    tree.fetcher.failures["a"] = [NotFound("gone")]
+    with pytest.raises(Changed):
+        await tree.vfs.read(tree.ino("a"), 500_000, 10)
+    assert tree.vfs.changed
+
+    tree.fetcher.hang = trio.Event()
+    start = trio.current_time()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await tree.vfs.read(tree.ino("a"), 700_000, 10)
+    assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 3 * CHUNK), min_size=1, max_size=4),
     reads=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK)), max_size=25),
     limit=st.sampled_from([0, CHUNK, 3 * CHUNK, 1 << 30]),
+    chunk_size=st.sampled_from([CHUNK, 2 * CHUNK]),
 )
+@pytest.mark.logs("cannot be written")
 def test_every_read_is_right_whatever_the_cache_holds(
-    make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int
+    make_tree, sizes: list[int], reads: list[tuple[int, int, int]], limit: int, chunk_size: int
 ) -> None:  # type: ignore[no-untyped-def]
     """For any files, any reads and any size of the cache, each read is the object's own slice."""
     objects = {f"f{number}": body(size, number) for number, size in enumerate(sizes)}
-    tree = make_tree(objects, limit=limit)
+    tree = make_tree(objects, limit=limit, chunk_size=chunk_size)
 
     async def read_all() -> None:
         for number, offset, size in reads:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.programs import check, mount_status, mounted, write_tree
+from fakes.rgw_dialect import OWN_AGENT
 
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import AccessLine, offset, requests
@@ -49,7 +50,8 @@ class Dataset:
 
     def log_since(self, start: int) -> list[AccessLine]:
         """Requests that the server has answered for this container since ``start``."""
-        return [line for line in requests(self.cloud, start) if f"/{self.container}" in line.path]
+        lines = [line for line in requests(self.cloud, start) if line.user_agent != OWN_AGENT]
+        return [line for line in lines if f"/{self.container}" in line.path]
 
 
 def photos(count: int, seed: int = 3) -> dict[str, bytes]:

@@ -65,6 +65,7 @@ def sums(tree: Path) -> set[str]:
     return set(out.splitlines())
 
 
+@pytest.mark.row("S6")
 def test_a_container_reads_the_mount_as_a_user_who_is_not_root(dataset: Dataset, image: str) -> None:
     """Bind-mounted read-only, every file has its bytes for user 1000, and nothing can be written there."""
     mountpoint = dataset.mount("--allow-other")
@@ -78,6 +79,7 @@ def test_a_container_reads_the_mount_as_a_user_who_is_not_root(dataset: Dataset,
     assert set(out[1:]) == sums(dataset.tree)
 
 
+@pytest.mark.row("S4", "S6")
 def test_without_allow_other_a_container_is_kept_out(dataset: Dataset, image: str) -> None:
     """The mount belongs to who made it: another user sees nothing of it in a container either."""
     mountpoint = dataset.mount()
@@ -89,6 +91,7 @@ def test_without_allow_other_a_container_is_kept_out(dataset: Dataset, image: st
     )  # fmt: skip
 
 
+@pytest.mark.row("P7", "S6")
 def test_a_running_container_sees_the_mount_that_is_made_again(dataset: Dataset, image: str, shared: Path) -> None:
     """With the directory above bound as a slave, a container that was there first reads each mount that comes."""
     bind = f"type=bind,source={shared},target=/mnt/data,readonly,bind-propagation=rslave"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -75,9 +75,9 @@ class Place:
 
     proxy: FaultProxy
     cloud: Cloud
-    token: str
+    token: str = field(repr=False)
     environ: dict[str, str]
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     numbers: Iterator[int]
 
 

@@ -10,28 +10,16 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from fakes.programs import check, run, tree_of, write_tree
+from fakes.programs import PATIENCE, check, run, tree_of, until, write_tree
 
 from swiftfs.mount.preflight import probe
 
 from .conftest import Dataset
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
-
-PATIENCE = 20.0
-
-
-def until(condition, patience: float = PATIENCE):  # type: ignore[no-untyped-def]
-    """Look until ``condition`` holds; fails when it does not in time."""
-    limit = time.monotonic() + patience
-    while not (found := condition()):
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def test_a_mounted_tree_is_the_loaded_tree(dataset: Dataset) -> None:

@@ -21,6 +21,7 @@ PATIENCE = 8 * DEADLINE
 """Seconds that a reader may hang: two deadlines, and what a slow machine adds."""
 
 
+@pytest.mark.row("P8")
 def test_readers_of_a_stopped_process_get_an_error(dataset: Dataset) -> None:
     """A read that was waiting when the process stopped, and one that came later, end with an error; both processes end,
     and --recover makes the mount anew."""
@@ -59,6 +60,7 @@ def kill_if_there(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.row("P8")
 def test_a_busy_mount_is_left_alone(dataset: Dataset) -> None:
     """Eight readers for three times the patience, with a deadline that the watchdog takes seriously: the processes stay
     the same, and every read succeeds."""

@@ -30,7 +30,8 @@ from swiftfs.load.apply import transform_directory
 from swiftfs.load.archive_source import BATCH
 from swiftfs.load.held import ByteBudget, HeldObject
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.sources import SourceRequest, archive_stem, opened_source
 from swiftfs.load.transform import FOOD11, Rules, make_rule
 from swiftfs.load.unpack import ExtractRequest, extract_source
@@ -279,6 +280,7 @@ def test_two_members_for_one_target_are_an_error_before_anything_is_sent(tmp_pat
     assert store.log == []
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_reads_no_member_and_says_what_goes_where(tmp_path: Path) -> None:
     """Nothing is sent, large members are not hashed, and every move is in the result."""
     archive = make_zip(tmp_path / "Food-11.zip", TREE)
@@ -361,7 +363,8 @@ MEASURED = """
 import asyncio, sys
 from fakes.memory_swift import MemorySwift
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, load_directory
 from swiftfs.load.sources import SourceRequest, opened_source
 
 class Drain(MemorySwift):
@@ -384,6 +387,7 @@ asyncio.run(run())
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.row("Z6")
 def test_memory_is_bounded_whatever_the_archive(tmp_path: Path, kind: str) -> None:
     """300 MB of members from 1 KB to 30 MB pass through 32 transfers within 150 MiB of memory."""
     block = os.urandom(30_000_000)

@@ -233,3 +233,18 @@ def test_help_has_an_example_and_loads_nothing_heavy(command: str) -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert loaded.stdout == "[]\n", loaded.stderr
+
+
+def test_everything_a_load_says_is_json_when_asked(tree: Path, container: str, local_environ: dict[str, str]) -> None:
+    """Failures, figures and the last line of an error are messages a program can read, each on a line of its own."""
+    done = swiftfs("load", "--use-json-log", tree, f"local:{container}", environ=local_environ)
+    messages = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert messages[-1]["stats"]["complete"] is True
+    assert "loaded" in messages[-1]["msg"]
+
+    done = swiftfs("load", "--use-json-log", tree / "nowhere", f"local:{container}", environ=local_environ)
+    (message,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, message["level"]) == (3, "error")
+    assert "directory not found" in message["msg"]

@@ -3,90 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import io
 import os
-import re
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiohttp import web
+from fakes.http_server import FileServer, serving
 
 from swiftfs.errors import Forbidden, NotFound, Rejected, SwiftFSError, Truncated, Unavailable, UsageError
-from swiftfs.load.download import FRUITLESS, check_sha256, download, is_url, shown_url
+from swiftfs.load.download import FRUITLESS, check_sha256, download, shown_url
 from swiftfs.load.progress import Silent
+from swiftfs.load.sources import is_url
 from swiftfs.load.tally import Tally
 from swiftfs.load.unpack import ExtractRequest, extract_error, extract_source
 
 BODY = os.urandom(3_000_000)
 
 
-@dataclass
-class Server:
-    """Serves ``body``; ``script`` says after how many bytes each answer breaks off, None: not at all."""
-
-    body: bytes = BODY
-    etag: str | None = '"v1"'
-    ranges: bool = True
-    script: list[int | None] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    asked: list[str | None] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
-    chunked: bool = False
-    most: int | None = None
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.headers.get("Range"))
-        self.tokens.extend(name for name in request.headers if "token" in name.lower())
-        if self.statuses:
-            return web.Response(status=self.statuses.pop(0))
-        start, status = 0, 200
-        match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-        if match and self.ranges and request.headers.get("If-Range") == self.etag:
-            start, status = int(match[1]), 206
-            if start >= len(self.body):
-                return web.Response(status=416)
-        response = web.StreamResponse(status=status)
-        if self.etag:
-            response.headers["ETag"] = self.etag
-        end = len(self.body) if status == 200 or self.most is None else min(start + self.most, len(self.body))
-        if status == 206:
-            response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(self.body)}"
-        if self.chunked:
-            response.enable_chunked_encoding()
-        else:
-            response.content_length = end - start
-        await response.prepare(request)
-        cut = self.script.pop(0) if self.script else None
-        stop = end if cut is None else min(start + cut, end)
-        await response.write(self.body[start:stop])
-        if cut is not None and request.transport is not None:
-            await asyncio.sleep(0)
-            request.transport.close()
-        return response
+def served_file(**rest: Any) -> FileServer:
+    return FileServer(**{"body": BODY, **rest})
 
 
-@contextlib.asynccontextmanager
-async def serving(server: Server) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/data/Food-11.zip", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    try:
-        yield f"http://127.0.0.1:{port}/data/Food-11.zip?secret=hush"
-    finally:
-        await runner.cleanup()
-
-
-def served(server: Server, work: Callable[[str], Awaitable[str]]) -> str:
+def served(server: FileServer, work: Callable[[str], Awaitable[str]]) -> str:
     async def main() -> str:
         async with serving(server) as url:
             return await work(url)
@@ -98,21 +40,22 @@ async def no_pause(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def fetch(server: Server, directory: Path, **rest: str) -> bytes:
+def fetch(server: FileServer, directory: Path, **rest: str) -> bytes:
     path = served(server, lambda url: download(url, str(directory), tally=Tally(), pause=no_pause, **rest))
     return Path(path).read_bytes()
 
 
 def test_a_download_is_byte_exact_and_carries_no_token(tmp_path: Path) -> None:
     """The file is what the server has, fetched in one request without any token."""
-    server = Server()
+    server = served_file()
     assert fetch(server, tmp_path) == BODY
-    assert (server.asked, server.tokens) == ([None], [])
+    assert server.asked == [None]
+    assert not [name for name in server.headers if "token" in name]
 
 
 def test_a_download_that_breaks_off_is_continued(tmp_path: Path) -> None:
     """After each break the rest is asked for by range, and the whole is byte-exact."""
-    server = Server(script=[1_000_000, 1, 500_000, None])
+    server = served_file(cuts=[1_000_000, 1, 500_000, None])
     assert fetch(server, tmp_path) == BODY
     assert server.asked[0] is None
     assert all(one is not None for one in server.asked[1:])
@@ -120,21 +63,21 @@ def test_a_download_that_breaks_off_is_continued(tmp_path: Path) -> None:
 
 def test_a_server_that_sends_less_than_the_range_is_asked_again(tmp_path: Path) -> None:
     """A 206 that ends before the content does (RFC 9110 allows it) is not taken for the end."""
-    server = Server(script=[1_000_000], most=700_000)
+    server = served_file(cuts=[1_000_000], most=700_000)
     assert fetch(server, tmp_path) == BODY
     assert len(server.asked) == 4
 
 
-@pytest.mark.parametrize("server", [Server(ranges=False), Server(etag=None), Server(etag='W/"v"')])
-def test_without_ranges_or_a_validator_it_starts_over(tmp_path: Path, server: Server) -> None:
+@pytest.mark.parametrize("server", [served_file(ranges=False), served_file(etag=None), served_file(etag='W/"v"')])
+def test_without_ranges_or_a_validator_it_starts_over(tmp_path: Path, server: FileServer) -> None:
     """A server that cannot continue, or does not say which version it has, is asked for everything again."""
-    server.script = [1_000_000, None]
+    server.cuts = [1_000_000, None]
     assert fetch(server, tmp_path) == BODY
 
 
 def test_content_that_changed_between_is_not_mixed(tmp_path: Path) -> None:
     """When the content changes while a download is broken off, the new one is fetched whole."""
-    server = Server(script=[1_000_000, None])
+    server = served_file(cuts=[1_000_000, None])
     new = os.urandom(2_000_000)
 
     async def change(_: float) -> None:
@@ -146,13 +89,13 @@ def test_content_that_changed_between_is_not_mixed(tmp_path: Path) -> None:
 
 def test_a_chunked_answer_without_length_is_whole(tmp_path: Path) -> None:
     """Without Content-Length the end of the chunks is the end, and one cut off is not taken for whole."""
-    server = Server(chunked=True, script=[1_000_000, None])
+    server = served_file(chunked=True, cuts=[1_000_000, None])
     assert fetch(server, tmp_path) == BODY
 
 
 def test_a_finished_download_is_not_fetched_again(tmp_path: Path) -> None:
     """What an earlier run of the same URL fetched whole costs no request."""
-    server = Server()
+    server = served_file()
 
     async def twice(url: str) -> str:
         await download(url, str(tmp_path), tally=Tally(), pause=no_pause)
@@ -168,11 +111,11 @@ def test_a_finished_download_is_not_fetched_again(tmp_path: Path) -> None:
 )
 def test_statuses_become_our_errors(tmp_path: Path, status: int, kind: type[SwiftFSError], requests: int) -> None:
     """Each status is the error of its meaning; only one that may pass is tried again, and no message has the query."""
-    server = Server(statuses=[status] * 10)
+    server = served_file(statuses=[status] * 10)
     with pytest.raises(kind) as caught:
         fetch(server, tmp_path)
     assert requests == len(server.asked)
-    assert "hush" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_server_that_is_away_is_one_error(tmp_path: Path) -> None:
@@ -186,9 +129,9 @@ def test_a_wrong_sha256_removes_the_download(tmp_path: Path) -> None:
     """Content with another SHA-256 than the one given is refused and does not stay."""
     good = hashlib.sha256(BODY).hexdigest()
     (tmp_path / "other").mkdir()
-    assert fetch(Server(), tmp_path, sha256=good) == BODY
+    assert fetch(served_file(), tmp_path, sha256=good) == BODY
     with pytest.raises(Truncated, match=f"has the SHA-256 {good}"):
-        fetch(Server(), tmp_path / "other", sha256="0" * 64)
+        fetch(served_file(), tmp_path / "other", sha256="0" * 64)
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -203,7 +146,7 @@ def test_an_archive_is_extracted_from_its_url(tmp_path: Path) -> None:
         result = await extract_source(ExtractRequest(url, str(target)), Silent(), pause=no_pause)
         return str(extract_error(result))
 
-    assert served(Server(body=stream.getvalue()), extract) == "None"
+    assert served(served_file(body=stream.getvalue()), extract) == "None"
     assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["training", "training/0_1.jpg"]
 
 
@@ -212,14 +155,14 @@ def test_a_broken_download_is_kept_for_the_next_run(tmp_path: Path) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("a", BODY)
-    server = Server(body=stream.getvalue(), script=[1_000_000, *[0] * FRUITLESS])
+    server = served_file(body=stream.getvalue(), cuts=[1_000_000, *[0] * FRUITLESS])
 
     async def extract(url: str) -> str:
         request = ExtractRequest(url, str(tmp_path / "out"))
         with pytest.raises((Unavailable, Truncated)):
             await extract_source(request, Silent(), pause=no_pause)
         server.asked.clear()
-        server.script.clear()
+        server.cuts.clear()
         return str(extract_error(await extract_source(request, Silent(), pause=no_pause)))
 
     assert served(server, extract) == "None"

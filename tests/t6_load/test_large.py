@@ -19,7 +19,8 @@ from swiftfs.load import large
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, FileObject, OpenedSource
 from swiftfs.load.tally import Tally
@@ -115,6 +116,7 @@ def test_a_large_file_is_one_object_and_is_not_sent_again(
 
 
 @pytest.mark.parametrize("lost_journal", [False, True])
+@pytest.mark.row("O2")
 def test_after_a_kill_at_any_request_only_what_was_in_flight_is_sent_again(tmp_path: Path, lost_journal: bool) -> None:
     """Wherever a first load is cut off, no half object is visible, and the next one sends no segment that was stored,
     completes the object and leaves no orphan; with its journal or without."""
@@ -255,6 +257,7 @@ def test_a_segment_that_is_lost_or_altered_is_noticed_and_the_next_load_mends_it
     assert "1 of its 8 segments" in result.verified.unproven[0].reason
 
 
+@pytest.mark.row("O3")
 def test_segments_that_the_server_refuses_are_sent_again(tree: Path) -> None:
     """When the manifest is refused because of a segment, that one alone is sent again and the object completes."""
     memory = store()
@@ -311,6 +314,33 @@ def test_segments_of_an_upload_that_never_ended_go_when_the_file_is_small_at_las
     assert held_segments(memory) == set()
 
 
+@pytest.mark.parametrize("there", ["nothing", "the object before", "an unreadable one"])
+def test_segments_of_a_killed_load_go_when_the_file_is_gone(tree: Path, tmp_path: Path, there: str) -> None:
+    """The next load of the same source removes them, but no segment of an object that is still in the container."""
+    memory = store(readable=there != "an unreadable one")
+    if there != "nothing":
+        run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+        kept.close()
+        (tree / "big").write_bytes(os.urandom((tree / "big").stat().st_size))
+    before = held_segments(memory) if there != "nothing" else set()
+
+    def killed(method: str, container: str, name: str) -> None:
+        if method == "MANIFEST":
+            raise Unavailable("gone")
+
+    memory.faults.append(killed)
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    memory.faults.clear()
+    left = held_segments(memory)
+    assert left > before
+    (tree / "big").unlink()
+    (tree / "small").write_bytes(b"1")
+    run(memory, tree, kept=(kept := journal(tmp_path / "j.sqlite")))
+    kept.close()
+    assert held_segments(memory) == (left if there == "an unreadable one" else before)
+
+
 def test_orphans_are_seen_without_a_journal_too(tree: Path) -> None:
     """Segments of an upload from another machine, beside an object that is complete, are found and deleted; what is
     named otherwise is left alone."""
@@ -342,6 +372,7 @@ def test_an_object_that_is_not_what_was_sent_is_no_success_and_nothing_is_delete
     assert [debt.name for debt in kept.debts()] == ["big"]
 
 
+@pytest.mark.row("O6")
 def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Path) -> None:
     """A large file that changes during the run fails with that reason, and no object appears."""
 
@@ -355,6 +386,7 @@ def test_a_file_that_changes_while_its_segments_are_sent_is_not_stored(tree: Pat
     assert [(one.name, one.reason) for one in result.failures] == [("big", "changed while it was read")]
 
 
+@pytest.mark.row("O6")
 def test_the_file_is_looked_at_once_more_before_the_manifest(tree: Path) -> None:
     """A change after the last segment has gone is noticed too: the manifest is not written."""
     memory = store()
@@ -414,6 +446,7 @@ def test_segments_beside_their_objects(tree: Path) -> None:
     assert run(memory, tree, policy=policy).sent == 0
 
 
+@pytest.mark.row("O5")
 def test_too_large_for_a_server_is_a_reason(tree: Path) -> None:
     """A file over the limit fails alone when large objects are off, or when no number of segments is enough."""
     result = run(store(), tree, policy=replace(POLICY, forbidden=True))
@@ -466,6 +499,7 @@ def test_ctrl_c_ends_between_two_segments(tree: Path) -> None:
     assert "big" not in memory.bodies("c")
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_promises_and_deletes_nothing(tree: Path) -> None:
     """A dry run over a different large object counts it as to be sent and changes nothing."""
     memory = store()

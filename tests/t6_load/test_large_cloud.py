@@ -88,6 +88,7 @@ def container() -> str:
 
 
 @pytest.mark.parametrize("moment", [1, 9, 20])
+@pytest.mark.row("O2", "P1")
 def test_after_kill_9_only_what_was_in_flight_is_sent_again(
     tmp_path: Path, container: str, cloud: Cloud, remote: Remote, local_environ: dict[str, str], moment: int
 ) -> None:
@@ -173,6 +174,7 @@ def test_rclone_and_swiftfs_know_each_others_large_objects(
     assert read.stdout == big.read_bytes()
 
 
+@pytest.mark.row("O3", "O4")
 def test_a_manifest_is_refused_by_name_of_its_bad_segments(remote: Remote, container: str) -> None:
     """The real server's answer, 202 with heartbeats or not, names the segments that are missing or other."""
 

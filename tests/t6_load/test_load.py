@@ -18,15 +18,8 @@ from swiftfs.errors import Forbidden, Incomplete, Interrupted, Rejected, Unavail
 from swiftfs.load import reading, upload
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import (
-    LoadRequest,
-    LoadResult,
-    failure_lines,
-    load_directory,
-    outcome_error,
-    summary_lines,
-    write_summary,
-)
+from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.source import DirectorySource, FileObject
 from swiftfs.model import Kind
 
@@ -367,6 +360,7 @@ def test_single_outages_do_not_add_up(tmp_path: Path) -> None:
     assert (result.sent, len(result.failures)) == (100, 100)
 
 
+@pytest.mark.logs("would send")
 def test_a_dry_run_sends_nothing_and_counts_everything(tmp_path: Path) -> None:
     """A dry run makes no container and no object, and says what a real run would do."""
     fill(tmp_path, {"a": b"1", "b": b"2"})

@@ -21,7 +21,8 @@ from swiftfs.load.manifest import manifest_digest, parse_manifest
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import Compare
 from swiftfs.load.progress import Silent
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error, summary_lines
+from swiftfs.load.report import outcome_error, summary_lines
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, Refused
 
@@ -143,6 +144,7 @@ class Spoiled(DirectorySource):
 
 
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "mirror"])
+@pytest.mark.logs("nothing is deleted")
 def test_nothing_is_deleted_when_the_source_cannot_be_listed(tmp_path: Path, clean: bool) -> None:
     """A directory of the source that cannot be read could hold what would be deleted: nothing goes."""
     write_tree(tmp_path, {"a": b"1"})
@@ -168,6 +170,7 @@ def test_a_directory_that_is_left_out_need_not_be_readable(tmp_path: Path) -> No
     assert (outcome_error(result), store.bodies("c")) == (None, {"a": b"1", "closed/b": b"2"})
 
 
+@pytest.mark.logs("nothing is deleted")
 def test_nothing_is_deleted_when_an_object_could_not_be_sent(tmp_path: Path) -> None:
     """A mirror deletes only after everything is proven."""
     write_tree(tmp_path, {"a": b"1", "b": b"2"})

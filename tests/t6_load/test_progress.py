@@ -70,6 +70,24 @@ def test_the_bar_shows_bytes_files_and_errors() -> None:
         assert part in text
 
 
+def test_large_objects_have_bars_of_their_own_while_they_are_on_their_way() -> None:
+    """By the last part of their name, with their bytes; gone once they are there. A name is no markup."""
+    stream = Terminal()
+    bar = Bar(stream)
+    tally = Tally("loading", files=2, size=9_000_000_000, moved=1_000_000_000)
+    tally.large = {"videos/[bold]one.mp4": (1_000_000_000, 8_000_000_000), "two.tar": (0, None)}
+    bar.show(tally)
+    shown_then = stream.getvalue()
+    del tally.large["videos/[bold]one.mp4"]
+    stream.truncate(0)
+    bar.show(tally)
+    bar.close(tally)
+    for part in ("[bold]one.mp4", "1.0/8.0 GB", "two.tar"):
+        assert part in shown_then
+    assert "[bold]one.mp4" not in stream.getvalue()
+    assert "two.tar" in stream.getvalue()
+
+
 def test_lines_come_while_the_run_goes_on() -> None:
     """Lines are printed at their interval, none at the start, and none when the interval is 0."""
 

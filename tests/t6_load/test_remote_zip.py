@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gzip
 import hashlib
@@ -14,21 +13,21 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import zstandard
-from aiohttp import web
+from fakes.http_server import FileServer, serving
 from fakes.memory_swift import MemorySwift
 
 from swiftfs.errors import Forbidden, Incomplete, SwiftFSError
-from swiftfs.load import remote_zip, url_stream
+from swiftfs.load import large, remote_zip, url_stream
 from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
 from swiftfs.load.remote_zip import REQUEST, TAIL, Fetched
-from swiftfs.load.run import LoadRequest, LoadResult, load_directory, outcome_error
+from swiftfs.load.report import outcome_error
+from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.sources import SourceRequest, opened_source
 from swiftfs.load.transform import FOOD11, Rules
 
@@ -39,70 +38,6 @@ FILES: Files = {
     **{f"Food-11/validation/{n % 11}_{n}.jpg": os.urandom(100 + 40 * n) + bytes(300) for n in range(300)},
     "Food-11/evaluation/ä b.txt": b"a text that deflates well " * 100_000,
 }
-
-
-@dataclass
-class Server:
-    """Serves ``body`` with or without ranges. ``cuts`` are how many bytes the next answers send before they break off,
-    ``statuses`` what the next ones answer instead; ``change_after`` answers, the content is another."""
-
-    body: bytes
-    ranges: bool = True
-    etag: str | None = '"v1"'
-    cuts: list[int | None] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    change_after: int | None = None
-    asked: list[str] = field(default_factory=list)
-    sent: int = 0
-    headers: set[str] = field(default_factory=set)
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.headers.get("Range", ""))
-        self.headers |= {name.lower() for name in request.headers}
-        if self.change_after is not None and len(self.asked) > self.change_after:
-            self.etag, self.body = '"v2"', self.body[::-1]
-        if self.statuses:
-            return web.Response(status=self.statuses.pop(0))
-        start, stop, status = 0, len(self.body), 200
-        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.asked[-1])
-        if self.ranges and match and request.headers.get("If-Range", self.etag) == self.etag:
-            status = 206
-            if match[1]:
-                start, stop = int(match[1]), min(int(match[2] or stop) + 1, stop)
-            else:
-                start = max(0, stop - int(match[2]))
-        response = web.StreamResponse(status=status)
-        if self.etag:
-            response.headers["ETag"] = self.etag
-        if status == 206:
-            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(self.body)}"
-        response.content_length = stop - start
-        with contextlib.suppress(ConnectionError):
-            await response.prepare(request)
-            cut = self.cuts.pop(0) if self.cuts else None
-            part = self.body[start : stop if cut is None else min(start + cut, stop)]
-            for place in range(0, len(part), 65_536):
-                await response.write(part[place : place + 65_536])
-            self.sent += len(part)
-            if cut is not None and request.transport is not None:
-                await asyncio.sleep(0)
-                request.transport.close()
-        return response
-
-
-@contextlib.asynccontextmanager
-async def serving(server: Server) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/data/{name}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}/data/Food-11.zip?signature=secret"
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +62,7 @@ def make_zip(path: Path, files: Files) -> bytes:
 
 
 def load(
-    server: Server,
+    server: FileServer,
     store: MemorySwift,
     *,
     rules: Rules | None = None,
@@ -152,7 +87,7 @@ def plain(files: Files) -> Files:
 
 def test_a_remote_zip_makes_the_objects_of_the_local_one(tmp_path: Path) -> None:
     """Every member arrives with its bytes; the bytes asked for are hardly more than the archive's, in few requests."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES))
     store = MemorySwift()
     result = load(server, store)
     assert outcome_error(result) is None
@@ -174,10 +109,11 @@ def test_a_remote_zip_makes_the_objects_of_the_local_one(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.logs("would send")
 def test_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
     """A member whose object has another size is fetched; a dry run fetches nothing that would be sent."""
     files = {f"{n}": os.urandom(REQUEST) for n in range(4)}
-    server = Server(make_zip(tmp_path / "a.zip", files))
+    server = FileServer(make_zip(tmp_path / "a.zip", files))
     load(server, MemorySwift(), dry_run=True)
     assert [f"bytes=-{TAIL}"] == server.asked
     assert server.sent == TAIL
@@ -186,7 +122,7 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
 def test_a_directory_larger_than_the_tail_is_fetched_once(tmp_path: Path) -> None:
     """3,000 members with long names: the rest of the directory comes with one more request."""
     files = {f"{'long name ' * 10}{n}": b"%d" % n for n in range(3000)}
-    server = Server(make_zip(tmp_path / "a.zip", files))
+    server = FileServer(make_zip(tmp_path / "a.zip", files))
     store = MemorySwift()
     load(server, store)
     assert files == store.bodies("c")
@@ -195,7 +131,7 @@ def test_a_directory_larger_than_the_tail_is_fetched_once(tmp_path: Path) -> Non
 
 def test_rules_and_the_common_top_folder_apply(tmp_path: Path) -> None:
     """Names are made as for a local archive."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES))
     store = MemorySwift()
     load(server, store, rules=FOOD11, prefix="")
     assert "training/class_10/10_1.jpg" in store.bodies("c")
@@ -207,7 +143,7 @@ def test_rules_and_the_common_top_folder_apply(tmp_path: Path) -> None:
 def test_answers_that_break_off_are_continued(tmp_path: Path) -> None:
     """Broken connections and statuses that pass cost only what was not there yet, and no byte is wrong."""
     body = make_zip(tmp_path / "a.zip", FILES)
-    server = Server(body, cuts=[100, None, 100_000, 1, 0, 700_000], statuses=[503])
+    server = FileServer(body, cuts=[100, None, 100_000, 1, 0, 700_000], statuses=[503])
     store = MemorySwift()
     result = load(server, store)
     assert outcome_error(result) is None
@@ -217,19 +153,19 @@ def test_answers_that_break_off_are_continued(tmp_path: Path) -> None:
 
 def test_a_server_that_fails_for_good_ends_the_load(tmp_path: Path) -> None:
     """After a bounded number of fruitless attempts the run ends with the server's status and names no secret."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES), statuses=[503] * 100)
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES), statuses=[503] * 100)
     with pytest.raises(SwiftFSError, match="answers with status 503") as caught:
         load(server, MemorySwift())
     assert "secret" not in str(caught.value)
     assert len(server.asked) < 10
     with pytest.raises(SwiftFSError, match="is not there"):
-        load(Server(b"", statuses=[404]), MemorySwift())
+        load(FileServer(b"", statuses=[404]), MemorySwift())
 
 
 @pytest.mark.parametrize("etag", ['"v1"', None])
 def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None) -> None:
     """When the URL has other content after the directory was read, no wrong byte is stored and the run fails."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES), change_after=1, etag=etag)
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES), change_after=1, etag=etag)
     store = MemorySwift(held={"c": {}})
     error = outcome_error(load(server, store))
     assert error is not None
@@ -237,18 +173,9 @@ def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None
     assert "secret" not in str(error)
 
 
-def test_a_server_without_ranges_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    """A zip that only comes as a whole is not loaded; the way over the disk is named."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES), ranges=False)
-    store = MemorySwift()
-    assert "swiftfs extract" in str(outcome_error(load(server, store)))
-    assert store.puts() == []
-    assert len(server.asked) == 2
-
-
 def test_the_sha256_is_that_of_the_whole(tmp_path: Path) -> None:
     """A right checksum lets the load run, a wrong one ends it before a request is sent to the store."""
-    server = Server(make_zip(tmp_path / "a.zip", FILES))
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES))
     store = MemorySwift()
     with pytest.raises(SwiftFSError, match="has the SHA-256"):
         load(server, store, sha256="0" * 64)
@@ -269,7 +196,7 @@ def test_damaged_and_hostile_members_fail_alone(tmp_path: Path) -> None:
     entries = [match.start() for match in re.finditer(rb"PK\x01\x02", raw)]
     raw[entries[5] + 42 : entries[5] + 46] = raw[entries[4] + 42 : entries[4] + 46]
     store = MemorySwift()
-    result = load(Server(bytes(raw)), store)
+    result = load(FileServer(bytes(raw)), store)
     reasons = {one.name: one.reason for one in result.failures}
     assert set(reasons) == {"crc", "name", "../up", "fine", "overlap"}
     assert "CRC" in reasons["crc"]
@@ -279,15 +206,26 @@ def test_damaged_and_hostile_members_fail_alone(tmp_path: Path) -> None:
     assert isinstance(outcome_error(result), Incomplete)
 
 
-def test_a_member_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named with what to do instead; the others go."""
+def test_a_member_too_large_for_memory_is_fetched_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in ranges, goes as segments, and is the same to the next load; a wrong CRC of it leaves no object."""
     monkeypatch.setitem(HeldUpload.__init__.__kwdefaults__, "held", 1_000_000)
-    server = Server(make_zip(tmp_path / "a.zip", {"big": os.urandom(1_000_001), "small": b"1"}))
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 1_000_000)
+    monkeypatch.setattr(large, "HELD", 1 << 20)
+    files = {"big": os.urandom(3_500_000), "small": b"1"}
+    body = make_zip(tmp_path / "a.zip", files)
     store = MemorySwift()
-    result = load(server, store)
+    assert outcome_error(load(FileServer(body, cuts=[None, None, 500_000, 1_000_000]), store)) is None
+    assert store.bodies("c")["big"] == files["big"]
+    assert len(store.manifests["c", "big"]) == 4
+    store.log.clear()
+    again = load(FileServer(body), store)
+    assert (again.sent, again.skipped, store.puts()) == (0, 2, [])
+    raw = bytearray(body)
+    raw[2_000_000] ^= 1
+    store = MemorySwift()
+    result = load(FileServer(bytes(raw)), store)
     assert [one.name for one in result.failures] == ["big"]
-    assert "without staging" in result.failures[0].reason
-    assert set(store.bodies("c")) == {"small"}
+    assert set(store.held["c"]) == {"small"}
 
 
 @pytest.mark.parametrize("cut", [10, 22, 500, 5000])
@@ -295,7 +233,7 @@ def test_what_is_no_whole_zip_is_an_error(tmp_path: Path, cut: int) -> None:
     """An archive cut short has no end record where one must be."""
     body = make_zip(tmp_path / "a.zip", FILES)
     with pytest.raises(SwiftFSError):
-        load(Server(body[:-cut]), MemorySwift())
+        load(FileServer(body[:-cut]), MemorySwift())
 
 
 def test_a_zip64_archive_is_read(tmp_path: Path) -> None:
@@ -310,7 +248,7 @@ def test_a_zip64_archive_is_read(tmp_path: Path) -> None:
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
     last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     store = MemorySwift()
-    load(Server(raw[:end] + record + locator + last), store)
+    load(FileServer(raw[:end] + record + locator + last), store)
     assert store.bodies("c") == {"a": b"x" * 1000}
 
 
@@ -318,9 +256,9 @@ def test_fetched_bytes_read_as_one_stream() -> None:
     """Pieces of any size are read and skipped over as if they were one; going back is refused."""
     body = os.urandom(1000)
     fetched = Fetched(50, [body[:1], body[1:400], body[400:]])
-    assert fetched.exactly(3) == body[:3]
+    assert fetched.upto(3) == body[:3]
     fetched.skip_to(50 + 450)
-    assert fetched.exactly(10**6) == body[450:]
+    assert fetched.upto(10**6) == body[450:]
     assert fetched.read(1) == b""
     with pytest.raises(SwiftFSError, match="shares bytes"):
         fetched.skip_to(60)
@@ -342,7 +280,7 @@ def make_tar(files: list[tuple[str, bytes]], kind: str = "gz") -> bytes:
 def test_a_tar_is_streamed_once(kind: str, ranges: bool) -> None:
     """Its members become the objects that a local tar would make; the whole goes over the line once; the second run
     sends nothing."""
-    server = Server(make_tar(list(FILES.items()), kind), ranges=ranges)
+    server = FileServer(make_tar(list(FILES.items()), kind), ranges=ranges)
 
     async def slowly(name: str) -> AsyncIterator[None]:
         await asyncio.sleep(0.002)
@@ -366,11 +304,11 @@ def test_a_stream_that_breaks_off_is_continued_or_an_error() -> None:
     """With ranges a break costs nothing; without, or with another version, the run ends with an error."""
     body = make_tar(list(FILES.items()))
     store = MemorySwift()
-    assert outcome_error(load(Server(body, cuts=[None, None, 1_000_000, 1, 300_000]), store)) is None
+    assert outcome_error(load(FileServer(body, cuts=[None, None, 1_000_000, 1, 300_000]), store)) is None
     assert plain(FILES) == store.bodies("c")
     for server in (
-        Server(body, cuts=[None, 1_000_000], ranges=False),
-        Server(body, cuts=[None, None, 1_000_000], change_after=3),
+        FileServer(body, cuts=[None, 1_000_000], ranges=False),
+        FileServer(body, cuts=[None, None, 1_000_000], change_after=3),
     ):
         store = MemorySwift(held={"c": {}})
         error = outcome_error(load(server, store))
@@ -383,7 +321,7 @@ def test_what_a_stream_tells_too_late_fails_its_member() -> None:
     """Unsafe names, a second member of one name, and one beside the folder that is left out are refused and named."""
     files = [("Food-11/a", b"1"), ("Food-11/../b", b"2"), ("Food-11/a", b"3"), ("beside", b"4"), ("Food-11/c", b"5")]
     store = MemorySwift()
-    result = load(Server(make_tar(files)), store)
+    result = load(FileServer(make_tar(files)), store)
     reasons = {one.name: one.reason for one in result.failures}
     assert set(reasons) == {"Food-11/../b", "Food-11/a", "beside"}
     assert "--strip-components" in reasons["beside"]
@@ -395,20 +333,20 @@ def test_damage_and_a_wrong_checksum_of_a_stream_are_errors() -> None:
     """What ends early, or is not what its SHA-256 says, never ends well; no tar at all sends nothing."""
     body = make_tar(list(FILES.items()))
     for server, rest in [
-        (Server(body[:-100]), {}),
-        (Server(body[: len(body) // 2]), {}),
-        (Server(body), {"sha256": "0" * 64}),
+        (FileServer(body[:-100]), {}),
+        (FileServer(body[: len(body) // 2]), {}),
+        (FileServer(body), {"sha256": "0" * 64}),
     ]:
         assert outcome_error(load(server, MemorySwift(), **rest)) is not None
     store = MemorySwift()
-    error = outcome_error(load(Server(b"hello" * 1000), store))
+    error = outcome_error(load(FileServer(b"hello" * 1000), store))
     assert "neither a zip nor a tar" in str(error)
     assert store.puts() == []
 
 
 def test_a_failing_store_ends_a_stream() -> None:
     """When nothing can be stored the stream is not read to its end, and nothing waits for ever."""
-    server = Server(make_tar([(f"{n}", os.urandom(1_000_000)) for n in range(30)], ""))
+    server = FileServer(make_tar([(f"{n}", os.urandom(1_000_000)) for n in range(30)], ""))
     store = MemorySwift(held={"c": {}})
 
     def refuse(method: str, container: str, name: str) -> None:

@@ -46,6 +46,7 @@ def assert_one_line(done: Done, code: int, *words: str) -> None:
 
 @pytest.mark.parametrize("daemon", [[], ["--daemon"]], ids=["foreground", "daemon"])
 @pytest.mark.fuse
+@pytest.mark.row("P5", "P16")
 def test_a_mount_that_cannot_be_says_why(
     daemon: list[str], here: Path, cloud: Cloud, container: str, local_environ: dict[str, str], unused_tcp_port: int
 ) -> None:

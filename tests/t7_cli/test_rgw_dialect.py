@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import random
 import secrets
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 from fakes.fault_proxy import FaultProxy
 from fakes.large_objects import put_dlo, put_slo
@@ -18,9 +20,11 @@ from fakes.programs import check, mounted, tree_of, write_tree
 from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
 
 from swiftfs.config import Remote, find_remote
-from swiftfs.errors import Changed
+from swiftfs.errors import Changed, Rejected
 from swiftfs.localcloud import Cloud
 from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectVersion
+from swiftfs.swift import wire
+from swiftfs.swift.auth import authenticator
 from swiftfs.swift.client import Client, open_client
 from swiftfs.swift.transport import open_transport
 
@@ -120,7 +124,7 @@ async def test_a_large_object_is_pinned_without_if_match(store: Store, name: str
 
 @pytest.mark.asyncio
 async def test_the_dialect_is_as_blind_as_it_was_seen(store: Store) -> None:
-    """Preconditions on large objects, on names that exist, unchecked manifests, 416 and /swift/info are RGW's."""
+    """Preconditions on large objects, on names that exist, unchecked manifests, NUL, 416 and /swift/info are RGW's."""
     large, plain = f"/{store.container}/large/static.bin", f"/{store.container}/d1/f22.bin"
     async with open_transport(store.remote, connections=2, deadline=10.0) as transport:
         with pytest.raises(Changed):
@@ -132,6 +136,38 @@ async def test_the_dialect_is_as_blind_as_it_was_seen(store: Store) -> None:
         assert (manifest.status, manifest.body) == (200, b"")
         with pytest.raises(Changed):
             await transport.request("GET", plain, headers={"Range": "bytes=99999999-"})
+        with pytest.raises(Rejected) as refused:
+            await transport.request("GET", f"/{store.container}/a%00b")
+        assert refused.value.status == 400
+        limits = wire.parse_limits((await transport.request("GET", wire.INFO)).body)
+    assert limits.max_segments == 1000
+
+
+@pytest.mark.asyncio
+async def test_the_dialect_lists_no_type_that_nobody_sent(store: Store) -> None:
+    """An entry has its content type only if one was sent, HEAD has none either; a name that begins with a slash makes
+    no directory."""
+    container = f"rgw-{secrets.token_hex(4)}"
+    url = f"{store.proxy.url.replace('/v1/', PREFIX + '/v1/')}/{container}"
+    async with with_client(store) as client:
+        await client.create_container(container)
+        await client.put(container, "typed", b"x", md5=hashlib.md5(b"x").hexdigest(), content_type="a/b")
+        await client.put(container, "/lead", b"x", md5=hashlib.md5(b"x").hexdigest())
+        token = (await authenticator(store.remote).token()).value
+        async with aiohttp.ClientSession(
+            skip_auto_headers={"Content-Type"}, headers={"X-Auth-Token": token}
+        ) as session:
+            assert (await session.put(f"{url}/untyped", data=b"x")).status == 201
+            assert "Content-Type" not in (await session.head(f"{url}/untyped")).headers
+        entries = [entry async for page in client.list_objects(container) for entry in page]
+        assert {entry.name: entry.content_type for entry in entries} == {
+            "/lead": "application/octet-stream",
+            "typed": "a/b",
+            "untyped": None,
+        }
+        level = [entry async for page in client.list_pages(container, delimiter="/") for entry in page]
+        assert [entry.name for entry in level] == ["typed", "untyped"]
+    check("swiftfs", "purge", f"local:{container}", environ=store.environ)
 
 
 @pytest.mark.fuse

@@ -1,0 +1,130 @@
+"""Asks the fetch process for what will be read next: joins the planners to the tree, the cache and the fetcher.
+
+The planners decide (``prefetch`` from the opens alone, ``order`` from an order that was told); this module finds out
+what of their plans is missing in the cache and asks for that. An order comes first: files that are in it are not
+guessed about.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from swiftfs.fetch.protocol import NEXT_FILES, TREE, Forget, Touch, Want, Wants
+from swiftfs.fs.order import Ahead, Order, OrderPlanner
+from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
+from swiftfs.fs.warming import Tree, Warming
+
+if TYPE_CHECKING:
+    from swiftfs.cache.reader import Reader as CacheReader
+    from swiftfs.fs.file import Fetcher, File
+    from swiftfs.index.entry import Entry
+
+WANTS_BATCH = 512
+"""Wants in one message: a frame of about 100 KB."""
+KEPT_FILES = 4096
+"""Files lately asked for and directories whose ancestors are remembered."""
+
+
+class FetchAhead:
+    """Fetching ahead in one mount. ``budget`` is what the cache may hold, in bytes; 0 fetches nothing ahead."""
+
+    def __init__(self, tree: Tree, cache: CacheReader, fetcher: Fetcher, mode: Mode, budget: int) -> None:
+        self._tree = tree
+        self._cache = cache
+        self._fetcher = fetcher
+        self._budget = budget
+        self._asked: OrderedDict[int, None] = OrderedDict()
+        self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+        self.planner = Planner(mode)
+        self.order: OrderPlanner | None = None
+        self.warming = Warming(tree, cache, fetcher, budget)
+
+    def opened(self, ino: int) -> None:
+        """A file was opened: ask for what comes next. Never waits."""
+        if not self._budget:
+            return
+        if self.order is not None and self.order.knows(ino):
+            files: dict[int, File] = {}
+            self._ask_in_order(self.order.opened(ino, lambda other: self._is_present(other, files)), files)
+        elif self.planner.mode is Mode.AUTO:
+            self._guess(ino)
+
+    def follow(self, order: Order) -> None:
+        """From now on files will be read in this order; an empty one ends that. Asks for the first of them."""
+        if self.order is not None:
+            self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
+        self.order = OrderPlanner(order, self._budget) if len(order) else None
+        if self.order is not None and self._budget:
+            files: dict[int, File] = {}
+            self._ask_in_order(self.order.start(lambda ino: self._is_present(ino, files)), files)
+
+    def refreshed(self) -> None:
+        """The tree was rebuilt: what was planned may be planned again."""
+        self.planner.forget_trees()
+        self._asked.clear()
+        self.warming.again()
+
+    def _guess(self, ino: int) -> None:
+        entry = self._tree.index.entry(ino)
+        if entry is None:
+            return
+        plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
+        if isinstance(plan, NextFiles):
+            self._ask_for_next(self._tree.index.files_after(plan.ino, plan.count))
+        elif plan is not None:
+            below = self._tree.index.subtree_totals(plan.ino)
+            if below is not None and below.bytes <= self._budget:
+                self.warming.add([plan.ino], TREE)
+
+    def _is_present(self, ino: int, files: dict[int, File]) -> bool:
+        """Whether there is nothing to fetch of a file; puts what is known of it into ``files``."""
+        entry = self._tree.index.entry(ino)
+        if entry is None:
+            return True  # replaced since the order was told: it has another number now
+        file = files[ino] = self._tree.file_of(entry)
+        return self._has_all(file)
+
+    def _has_all(self, file: File) -> bool:
+        return all(self._cache.holds(file.key, chunk) for chunk in range(file.chunks))
+
+    def _ask_in_order(self, ahead: Ahead, files: dict[int, File]) -> None:
+        if ahead.moved:
+            self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
+        kept = [files[ino].key for ino in ahead.present if ino in files]
+        if kept:
+            self._fetcher.ask(Touch(kept))  # before what is fetched evicts them
+        self._send([files[ino].want(0, files[ino].chunks, NEXT_FILES) for ino in ahead.missing])
+
+    def _ask_for_next(self, entries: Iterable[Entry]) -> None:
+        wants: list[Want] = []
+        for entry in entries:
+            if not entry.size or entry.ino in self._asked:
+                continue
+            file = self._tree.file_of(entry)
+            if not self._has_all(file):
+                self._note_asked(entry.ino)
+                wants.append(file.want(0, file.chunks, NEXT_FILES))
+        self._send(wants)
+
+    def _send(self, wants: list[Want]) -> None:
+        for start in range(0, len(wants), WANTS_BATCH):
+            self._fetcher.ask(Wants(wants[start : start + WANTS_BATCH]))
+
+    def _note_asked(self, ino: int) -> None:
+        """Windows overlap: a file that was asked for lately is not looked at again."""
+        self._asked[ino] = None
+        if len(self._asked) > KEPT_FILES:
+            self._asked.popitem(last=False)
+
+    def _ancestors_of(self, directory: int) -> tuple[int, ...]:
+        """The directories from the root down to ``directory``; they never change while their numbers live."""
+        known = self._ancestors.get(directory)
+        if known is None:
+            entry = self._tree.index.entry(directory)
+            above = self._ancestors_of(entry.parent) if entry is not None and entry.parent else ()
+            known = self._ancestors[directory] = (*above, directory)
+            if len(self._ancestors) > KEPT_FILES:
+                self._ancestors.popitem(last=False)
+        return known

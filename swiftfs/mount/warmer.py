@@ -1,0 +1,46 @@
+"""The control socket's command ``warm``: begins plans, tells how far one has come, gives them up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from swiftfs.errors import UsageError
+from swiftfs.fs.inodes import ROOT
+
+if TYPE_CHECKING:
+    from swiftfs.fs.vfs import Vfs
+
+
+class Warmer:
+    """Answers for one mount."""
+
+    def __init__(self, vfs: Vfs) -> None:
+        self._vfs = vfs
+
+    async def command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``paths`` begins a plan, ``plan`` asks for its figures, ``cancel`` gives all of them up.
+
+        Raises UsageError for a path that is not in the mount and for a plan that is not known.
+        """
+        warming = self._vfs.ahead.warming
+        if request.get("cancel"):
+            return {"cancelled": warming.cancel()}
+        number = request.get("plan")
+        if number is None:
+            number = warming.add([self._ino(str(path)) for path in request.get("paths") or [""]])
+        figures = warming.figures(int(number))
+        if figures is None:
+            raise UsageError(f"no warm {number} is known")
+        return {"plan": number, **asdict(figures)}
+
+    def _ino(self, path: str) -> int:
+        ino = ROOT
+        for name in [part for part in path.split("/") if part]:
+            entry = self._vfs.child(ino, os.fsencode(name))
+            if entry is None:
+                raise UsageError(f"no such file or directory in the mount: {path}")
+            ino = entry.ino
+        return ino

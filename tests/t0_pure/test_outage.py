@@ -1,0 +1,58 @@
+"""Pauses and budget together, in an outage played through without waiting for it."""
+
+from __future__ import annotations
+
+import heapq
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swiftfs.swift import retry
+from swiftfs.swift.retry import BUDGET_FLOOR, BUDGET_WINDOW, RetryBudget
+
+BACK = 10.0
+"""Seconds after an outage within which every reader reads again."""
+READ = 0.1
+"""Seconds that a read takes while all is well."""
+
+
+def outage(streams: int, seconds: float, deadline: float, draw: random.Random) -> tuple[float, list[float]]:
+    """When the last stream had an answer, in seconds after the outage, and when requests were sent in vain.
+
+    Each stream sends one request after the other, tries again after failures, and begins anew at its deadline.
+    """
+    budget = RetryBudget()
+    turns = [(draw.uniform(0, READ), number, 1, 0.0, False) for number in range(streams)]
+    heapq.heapify(turns)
+    waiting, vain = set(range(streams)), []
+    while True:
+        now, number, attempt, begun, is_retry = heapq.heappop(turns)
+        if now >= begun + deadline:
+            attempt, begun, is_retry = 1, now, False
+        if is_retry and (wait := budget.take(now)):
+            heapq.heappush(turns, (min(now + wait, begun + deadline), number, attempt, begun, True))
+            continue
+        budget.note_request(now)
+        if now < seconds:
+            vain.append(now)
+            again = now + retry.pause(attempt, draw.random())
+            heapq.heappush(turns, (min(again, begun + deadline), number, attempt + 1, begun, True))
+            continue
+        waiting.discard(number)
+        if not waiting:
+            return now - seconds, vain
+        heapq.heappush(turns, (now + READ, number, 1, now + READ, False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.floats(1, 130), st.sampled_from([20.0, 60.0]), st.integers(0, 2**32))
+def test_readers_are_back_soon_after_an_outage_and_have_not_multiplied_it(
+    streams: int, seconds: float, deadline: float, seed: int
+) -> None:
+    """However long the store was away, every reader has its answer within ten seconds; meanwhile any ten seconds have
+    seen no more than each reader's own requests, the retries of the budget, and their share."""
+    back, vain = outage(streams, seconds, deadline, random.Random(seed))
+    assert back <= BACK
+    window = [sum(at <= one < at + BUDGET_WINDOW for one in vain) for at in range(int(seconds))]
+    assert max(window, default=0) <= 2 * (BUDGET_FLOOR + 2 * streams)

@@ -1,0 +1,250 @@
+"""Whole trees into the cache, beside readers and through losses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from fakes.store import MemoryFetcher
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swiftfs.cache.reader import Reader as CacheReader
+from swiftfs.cache.writer import Writer
+from swiftfs.errors import Unavailable
+from swiftfs.fetch.protocol import TREE, WARM, Forget, Message, Wants
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.prefetch import Mode
+from swiftfs.fs.vfs import Vfs
+from swiftfs.fs.warming import UNDER_WAY, WarmFigures, Warming
+from swiftfs.index.build import Index
+from swiftfs.index.entry import Resolved, Source
+from swiftfs.index.reader import Reader as IndexReader
+from swiftfs.index.schema import index_path
+from swiftfs.model import ListingEntry
+
+ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
+CHUNK = 4096
+
+
+class Slow(MemoryFetcher):
+    """Keeps what it is asked for until it is told to fetch it."""
+
+    def ask(self, message: Message) -> None:
+        self.asked.append(message)
+
+    def go_on(self) -> int:
+        """Fetch what was asked for since the last time; returns how many wants."""
+        asked, self.asked = self.asked, []
+        for message in asked:
+            super().ask(message)
+        self.asked.clear()
+        self.cache.flush()
+        return sum(len(message.wants) for message in asked if isinstance(message, Wants))
+
+
+class Place:
+    """One tree with its warming."""
+
+    def __init__(self, top: Path, files: dict[str, int], limit: int, kind: type[MemoryFetcher]) -> None:
+        objects = {
+            name: (b"%06d" % number * (size // 6 + 1))[:size] for number, (name, size) in enumerate(files.items())
+        }
+        path = index_path(top / "index", Source(ACCOUNT, CONTAINER))
+        self.index = Index(path, Source(ACCOUNT, CONTAINER))
+        builder = self.index.builder()
+        listed = [ListingEntry(name, len(data), hashlib.md5(data).hexdigest(), 0) for name, data in objects.items()]
+        builder.add([Resolved(entry) for entry in sorted(listed, key=lambda entry: entry.name)])
+        builder.finish(len(objects))
+        self.writer = Writer(top / "cache", limit=limit, chunk_size=CHUNK)
+        self.fetcher = kind(ACCOUNT, CONTAINER, self.writer, CHUNK, objects)
+        self.reader = CacheReader(top / "cache", chunk_size=CHUNK)
+        self.vfs = Vfs(
+            lambda: IndexReader(path),
+            self.reader,
+            self.fetcher,
+            account=ACCOUNT,
+            container=CONTAINER,
+            chunk_size=CHUNK,
+            streams=8,
+            prefetch=Mode.AUTO,
+            prefetch_budget=limit,
+        )
+        self.fetcher.on_have = self.vfs.have
+        self.fetcher.on_failed = self.vfs.failed
+
+    @property
+    def warming(self) -> Warming:
+        return self.vfs.ahead.warming
+
+    def ino(self, path: str) -> int:
+        ino = ROOT
+        for part in path.split("/"):
+            entry = self.vfs.child(ino, part.encode())
+            assert entry is not None
+            ino = entry.ino
+        return ino
+
+    def figures(self, number: int) -> WarmFigures:
+        figures = self.warming.figures(number)
+        assert figures is not None
+        return figures
+
+    def close(self) -> None:
+        self.vfs.close()
+        self.reader.close()
+        self.index.close()
+        self.writer.close()
+
+
+Make = Callable[..., Place]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Place] = []
+
+    def place(files: dict[str, int], *, limit: int = 1 << 30, kind: type[MemoryFetcher] = MemoryFetcher) -> Place:
+        made.append(Place(tmp_path / str(len(made)), files, limit, kind))
+        return made[-1]
+
+    yield place
+    for each in made:
+        each.close()
+
+
+async def while_warming(place: Place, act: Callable[[], Awaitable[None]]) -> None:
+    """Do ``act`` beside the task that carries plans out."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.warming.run)
+        await act()
+        nursery.cancel_scope.cancel()
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.trio
+async def test_a_second_warm_fetches_nothing(make: Make) -> None:
+    """Files and directories, in several paths, are fetched once; asked for again, all of it is there."""
+    place = make({**{f"d/{number}": 50 for number in range(30)}, "e/a": 3 * CHUNK, "f": 0, "g": 7})
+
+    async def act() -> None:
+        first = place.warming.add([place.ino("d"), place.ino("e/a"), place.ino("f")])
+        await settle()
+        assert place.figures(first) == WarmFigures(32, 1500 + 3 * CHUNK, 32, 1500 + 3 * CHUNK, 1, ended=True)
+        assert len(place.fetcher.fetched) == 33
+        place.writer.flush()
+        second = place.warming.add([place.ino("d")])
+        await settle()
+        assert place.figures(second) == WarmFigures(30, 1500, 30, 1500, 30, ended=True)
+        assert len(place.fetcher.fetched) == 33
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_no_more_than_a_piece_is_under_way(make: Make) -> None:
+    """A tree of any size is asked for piece by piece, as what was asked for arrives."""
+    place = make({f"{number:05}": 10 for number in range(1500)}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    slow = place.fetcher
+
+    async def act() -> None:
+        number = place.warming.add([ROOT])
+        pieces = []
+        while not place.figures(number).ended:
+            await settle()
+            pieces.append(slow.go_on())
+        assert max(pieces) <= UNDER_WAY + 32
+        assert sum(pieces) == len(set(slow.fetched)) == 1500
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_what_a_fetch_process_lost_is_asked_for_again(make: Make) -> None:
+    """Wants that went with a fetch process are sent once more when the next one is ready, and the plan ends."""
+    place = make({f"{number:05}": 10 for number in range(100)}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    slow = place.fetcher
+
+    async def act() -> None:
+        number = place.warming.add([ROOT])
+        await settle()
+        slow.asked.clear()  # the process has died
+        place.vfs.refreshed()
+        slow.go_on()
+        await settle()
+        assert place.figures(number).done_files == 100
+        assert place.figures(number).ended
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_files_that_cannot_be_fetched_are_counted(make: Make) -> None:
+    """A failure ends its file alone, and the plan."""
+    place = make({f"{number}": 10 for number in range(5)})
+    place.fetcher.failures["3"] = [Unavailable("down")]
+
+    async def act() -> None:
+        number = place.warming.add([ROOT])
+        await settle()
+        assert (place.figures(number).done_files, place.figures(number).failed) == (4, 1)
+        assert place.figures(number).ended
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_a_warm_is_given_up(make: Make) -> None:
+    """Cancelled, nothing more is asked for and the fetch process is told; what was guessed goes on."""
+    place = make({f"{tree}/{number:05}": 10 for tree in "ab" for number in range(800)}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    slow = place.fetcher
+
+    async def act() -> None:
+        guessed = place.warming.add([place.ino("b")], TREE)
+        asked = place.warming.add([place.ino("a")])
+        await settle()
+        assert place.warming.cancel() == 1
+        assert place.figures(asked).cancelled
+        assert Forget(WARM, WARM) in slow.asked
+        slow.asked.clear()
+        await settle()
+        while slow.go_on():
+            await settle()
+        assert {name[0] for name, _ in slow.fetched} == {"b"}
+        assert place.figures(guessed).ended
+        assert not place.figures(guessed).cancelled
+
+    await while_warming(place, act)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(0, 3 * CHUNK), max_size=40), limit=st.integers(0, 30 * CHUNK))
+def test_a_warm_ends_within_the_cache_and_evicts_nothing_of_its_own(make: Make, sizes: list[int], limit: int) -> None:
+    """For any files and any cache, a warm ends, every file is done, failed or left out, and what is done is there."""
+    place = make({f"{number:03}": size for number, size in enumerate(sizes)}, limit=limit)
+
+    async def run() -> None:
+        async def act() -> None:
+            number = place.warming.add([ROOT])
+            await settle()
+            figures = place.figures(number)
+            assert figures.ended
+            assert figures.done_files + figures.failed + figures.left_out == len(sizes) == figures.files
+            assert figures.done_bytes <= limit
+            place.writer.flush()
+            again = place.warming.add([ROOT])
+            await settle()
+            assert place.figures(again).present == figures.done_files
+
+        await while_warming(place, act)
+
+    trio.run(run)

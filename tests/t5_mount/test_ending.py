@@ -1,0 +1,72 @@
+"""A mount that is told to end does so soon, also while reads wait for a store that says nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fakes.fault_proxy import Fault, FaultProxy, Stall
+from fakes.programs import check, mount_status, until, write_tree
+
+from swiftfs.localcloud import Cloud
+from swiftfs.mount.session import GRACE
+
+pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
+
+CONTAINER = "ending"
+SOON = GRACE + 10
+"""Seconds: far below the deadline of a read, with time for a slow machine."""
+
+
+def test_sigterm_ends_a_mount_whose_reads_and_listing_wait(cloud: Cloud, tmp_path: Path) -> None:
+    """With a reader and a refresh (SIGHUP) waiting for a store that does not answer, and a deadline of five minutes,
+    SIGTERM leaves no mount and no process within seconds, and the reader gets an error."""
+    with FaultProxy(cloud.storage_url) as proxy:
+        config = tmp_path / "rclone.conf"
+        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
+        config.chmod(0o600)
+        (tmp_path / "run").mkdir(mode=0o700)
+        environ = {
+            **os.environ,
+            "RCLONE_CONFIG": str(config),
+            "HOME": str(tmp_path),
+            "XDG_RUNTIME_DIR": str(tmp_path / "run"),
+        }
+        tree = write_tree(tmp_path / "tree", {"a": b"1" * 1000, "b": b"2" * 1000})
+        check("swiftfs", "load", tree, f"local:{CONTAINER}", environ=environ)
+        mountpoint = tmp_path / "mnt"
+        mountpoint.mkdir()
+        options = ["--daemon", "--deadline", "300s", "--prefetch", "off", "--refresh", "off"]
+        check("swiftfs", "mount", f"local:{CONTAINER}", mountpoint, *options, environ=environ)
+        status = mount_status(mountpoint, environ=environ)
+        outcome: list[int | None] = []
+
+        def read() -> None:
+            try:
+                (mountpoint / "a").read_bytes()
+                outcome.append(0)
+            except OSError as error:
+                outcome.append(error.errno)
+
+        reader = threading.Thread(target=read)
+        with proxy.broken(Fault(Stall(), count=None)):
+            reader.start()
+            until(lambda: proxy.played() >= 1)
+            os.kill(status["pid"], signal.SIGHUP)
+            until(lambda: proxy.played() >= 2)
+            begun = time.monotonic()
+            os.kill(status["pid"], signal.SIGTERM)
+            for pid in (status["pid"], status["fetch_pid"]):
+                until(lambda pid=pid: not os.path.exists(f"/proc/{pid}/exe"))
+            reader.join(SOON)
+        assert time.monotonic() - begun < SOON
+        assert not reader.is_alive()
+        assert outcome[0] in {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EINTR}
+        assert not os.path.ismount(mountpoint)
+        assert str(mountpoint) not in Path("/proc/mounts").read_text()
+        check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
