@@ -50,7 +50,7 @@ from swiftfs.swift.client import open_client
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
 IS_LONG = settings.get_current_profile_name() == "long"
-BUDGET = float("inf") if IS_LONG else 120.0
+BUDGET = float("inf") if IS_LONG else 90.0
 """Seconds after which no batch is begun: a busy machine makes fewer of them."""
 BATCHES, BATCH = (1, 200) if IS_LONG else (4, 5)
 """Each batch has a seed of its own, and this many examples; a long run is one batch, and draws its seed."""
