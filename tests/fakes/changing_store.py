@@ -46,7 +46,7 @@ class ChangingStore:
     """
 
     storage_url: str
-    token: str
+    token: str = field(repr=False)
     container: str
     prefix: str
     now: dict[str, Version] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import cast
@@ -28,6 +29,13 @@ def serve(sock: socket.socket, environ: Mapping[str, str], log: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     sys.exit(main(sock.detach()))
+
+
+def stop() -> None:
+    """End the process that the others are forked from, and its companion; the next fork starts them anew."""
+    # What multiprocessing's own tests do; it has no public way.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 @dataclass

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from fakes.changing_store import ChangingStore, body
 from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, REFUSED, WHOLE_READ_FAULTS, Drawn
 from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
 from fakes.fetch_side import FetchSide
-from fakes.forked_fetch import Forks
+from fakes.forked_fetch import Forks, stop
 from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -88,9 +88,9 @@ class Place:
 
     proxy: FaultProxy
     cloud: Cloud
-    token: str
+    token: str = field(repr=False)
     environ: dict[str, str]
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     numbers: Iterator[int]
 
 
@@ -489,7 +489,10 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
         token = asyncio.run(make())
         secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
         environ = {**os.environ, "RCLONE_CONFIG": str(config)}
-        yield Place(proxy, cloud, token, environ, secrets, count())
+        try:
+            yield Place(proxy, cloud, token, environ, secrets, count())
+        finally:
+            stop()
 
 
 @pytest.mark.timeout(0 if IS_LONG else 900)

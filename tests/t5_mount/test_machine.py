@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -50,7 +50,7 @@ from swiftfs.swift.client import open_client
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
 IS_LONG = settings.get_current_profile_name() == "long"
-BUDGET = float("inf") if IS_LONG else 120.0
+BUDGET = float("inf") if IS_LONG else 90.0
 """Seconds after which no batch is begun: a busy machine makes fewer of them."""
 BATCHES, BATCH = (1, 200) if IS_LONG else (4, 5)
 """Each batch has a seed of its own, and this many examples; a long run is one batch, and draws its seed."""
@@ -75,9 +75,9 @@ class Place:
 
     proxy: FaultProxy
     cloud: Cloud
-    token: str
+    token: str = field(repr=False)
     environ: dict[str, str]
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     numbers: Iterator[int]
 
 
