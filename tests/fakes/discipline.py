@@ -138,6 +138,8 @@ class Discipline:
     def _disciplined(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         """Fails a test that logs what it does not declare, shows a secret, or leaves something behind."""
         self.base = tmp_path_factory.getbasetemp()
+        if request.node.get_closest_marker("cloud") is not None:
+            request.getfixturevalue("cloud")  # what it starts is the session's, not the first test's
         self.records.loud.clear()
         before = _held(self.base)
         yield
