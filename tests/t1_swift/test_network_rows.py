@@ -82,7 +82,7 @@ async def client(proxy: FaultProxy, place: tuple[str, str]) -> AsyncIterator[Cli
 
 
 SLOW_NAME = """
-import asyncio, sys, time
+import asyncio, os, sys, time
 from swiftfs.config import Remote
 from swiftfs.errors import Unavailable
 from swiftfs.swift.client import open_client
@@ -96,10 +96,10 @@ async def main():
             now = time.monotonic()
             longest, last = max(longest, now - last), now
     ticking = asyncio.create_task(tick())
-    remote = Remote("x", "a test", "none", {}, storage_url=sys.argv[1], auth_token=sys.argv[2])
-    async with open_client(remote, deadline=float(sys.argv[4])) as client:
+    remote = Remote("x", "a test", "none", {}, storage_url=sys.argv[1], auth_token=os.environ["OS_TOKEN"])
+    async with open_client(remote, deadline=float(sys.argv[3])) as client:
         try:
-            said = (await client.head(sys.argv[3], "o0")).etag
+            said = (await client.head(sys.argv[2], "o0")).etag
         except Unavailable as error:
             said = str(error)
     ticking.cancel()
@@ -119,7 +119,8 @@ async def test_a_name_that_is_found_late_or_never_holds_up_nothing_else(
     url = urlsplit(proxy.url)._replace(netloc=f"{host}:{proxy.port}").geturl()
     with Resolver("store.test", delay=delay).running() as resolver:
         command = [*with_resolver(resolver.address, tmp_path / "resolv.conf"), sys.executable, "-c", SLOW_NAME]
-        done = await asyncio.to_thread(run, *command, url, place[1], place[0], f"{DEADLINE}", environ=os.environ)
+        environ = {**os.environ, "OS_TOKEN": place[1]}
+        done = await asyncio.to_thread(run, *command, url, place[0], f"{DEADLINE}", environ=environ)
         assert done.code == 0, done.err
         assert resolver.asked
     longest, _, said = done.out.strip().partition(" ")

@@ -376,6 +376,7 @@ async def test_a_damaged_piece_is_fetched_again(make_tree, tmp_path: Path) -> No
         assert len(tree.fetcher.fetched_spans) == 2
 
 
+@pytest.mark.logs("cannot be written")
 @pytest.mark.trio
 async def test_pieces_need_no_cache_to_be_read(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk random reads get their bytes from the message."""
