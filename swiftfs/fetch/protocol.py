@@ -183,8 +183,8 @@ class HavePieces(Message, frozen=True):
 class Failed(Message, frozen=True):
     """A chunk could not be fetched; ``error`` names a class of ``swiftfs.errors``.
 
-    With ``stop``, those are the pieces from number ``chunk`` to before ``stop``. With ``ahead``, no reader's demand had
-    come for it: a demand that is on its way is answered by what it asks for itself.
+    With ``stop``, those are the pieces from number ``chunk`` to before ``stop``. ``ahead``: nobody had demanded it when
+    that was found out; a reader whose demand is still on its way must not take it for the answer.
     """
 
     ino: int

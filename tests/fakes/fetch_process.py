@@ -1,8 +1,8 @@
 """A fetch process without a store: ``python fetch_process.py FD MODE`` speaks the protocol as its mode says.
 
-``ok`` answers every want; ``ahead`` does so after the failure of what was fetched ahead; ``fail`` answers with an
-error; ``silent`` never answers; ``refuse`` cannot start; ``mute`` ends before it is ready; ``garbage`` sends what is no
-message; ``once:FILE`` dies at its first want, and when FILE is there (it makes it) answers everything.
+``ok`` answers every want; ``fail`` answers with an error; ``silent`` never answers; ``refuse`` cannot start; ``mute``
+ends before it is ready; ``garbage`` sends what is no message; ``once:FILE`` dies at its first want, and when FILE is
+there (it makes it) answers everything.
 """
 
 from __future__ import annotations
@@ -55,8 +55,6 @@ def answer(sock: socket.socket, message: protocol.ToFetch, mode: str, marker: st
             with open(marker, "w"):
                 pass
             os._exit(9)
-        if mode == "ahead":
-            send(Failed(message.ino, message.first, "Unavailable", "fetched ahead in vain", ahead=True))
         if mode == "fail":
             send(Failed(message.ino, message.first, "Changed", "another version", message.ids[0][2]))
         elif mode != "silent" and message.pieces:

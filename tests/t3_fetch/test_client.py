@@ -128,13 +128,6 @@ async def test_a_failure_of_pieces_reaches_the_reader() -> None:
 
 
 @pytest.mark.trio
-async def test_the_failure_of_what_was_fetched_ahead_is_not_a_readers() -> None:
-    """A reader whose demand crosses such a message goes on to wait for its own answer."""
-    async with running("ahead") as asked:
-        assert (await asked.client.chunk(want(1))).ino == 1
-
-
-@pytest.mark.trio
 async def test_a_reader_that_gives_up_leaves_nothing_behind() -> None:
     """A cancelled reader, and one whose deadline ends, are no longer waited for."""
     async with running("silent", deadline=0.3) as asked:
