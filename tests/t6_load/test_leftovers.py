@@ -89,6 +89,7 @@ def test_segments_that_the_object_in_the_store_needs_stay(memory: MemorySwift, r
     assert set(memory.held["c_segments"]) == needed
 
 
+@pytest.mark.logs("are still there")
 @pytest.mark.parametrize("readable", [True, False])
 def test_segments_stay_when_nobody_can_tell_whether_they_are_needed(
     memory: MemorySwift, root: Path, tmp_path: Path, readable: bool
