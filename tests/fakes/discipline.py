@@ -238,15 +238,12 @@ def _left(held: set[str], before: set[str]) -> set[str]:
 def _held(base: Path) -> set[str]:
     """What this process holds on to, and what it has started: descriptors, threads, children, mounts."""
     held = set()
-    kinds = ("socket:", str(base))
-    if any(one.name == "fault proxy" for one in threading.enumerate()):
-        kinds = (str(base),)  # a proxy of several tests keeps the connections that its clients keep
     for name in os.listdir("/proc/self/fd"):
         try:
             link = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue
-        if link.startswith(kinds):
+        if link.startswith(("socket:", str(base))):
             held.add(f"descriptor {link}")
     held |= {f"thread {one.name}" for one in threading.enumerate() if not one.daemon}
     for task in os.listdir("/proc/self/task"):

@@ -84,9 +84,9 @@ def test_every_trace_has_its_floor() -> None:
 
 def test_the_command_shows_the_figures() -> None:
     """``simulate`` prints a line for each trace asked for."""
-    from bench.simulate import simulate
+    from bench.simulate import command
 
-    done = CliRunner().invoke(simulate, ["--only", "sparse"])
+    done = CliRunner().invoke(command, ["--only", "sparse"])
 
     assert done.exit_code == 0
     assert done.output.splitlines()[1].split() == ["sparse", "40", "50.0%", "20", "0.0", "0", "0.49"]

@@ -233,7 +233,7 @@ def test_limits_hold_on_a_real_store(tmp_path: Path, local_environ: dict[str, st
     assert refused.code == 7, refused.err
     dry = run("swiftfs", "load", tree, place, "--delete-extra", "-n", "--use-json-log", environ=local_environ)
     messages = [json.loads(line)["msg"] for line in dry.err.splitlines()]
-    assert [one for one in messages if one.startswith("would")] == ["would delete: 0", "would delete: 1"]
+    assert [one for one in messages if one.startswith("would delete:")] == ["would delete: 0", "would delete: 1"]
     check("swiftfs", "delete", place, "--include", "{2,3}", environ=local_environ)
     assert sorted(check("swiftfs", "ls", place, "--max-size", "200k", environ=local_environ).split()[1::2]) == [
         "0", "1", "4",
