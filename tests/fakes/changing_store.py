@@ -35,6 +35,7 @@ class Version:
     content: bytes
     etag: str
     segments: tuple[str, ...] | None = None
+    dynamic: bool = False
 
 
 @dataclass(slots=True)
@@ -42,7 +43,8 @@ class ChangingStore:
     """The objects below ``prefix`` (it ends with a slash) of ``container``; segments are in ``container``-segments.
 
     ``now`` is what the store holds by name without the prefix, ``ever`` the bytes by name and ETag. A DLO's version is
-    what it was when it was made: losing a segment makes it another one.
+    what it was when it was made: losing a segment makes it another one, which is not in ``ever``. ``blurred`` are the
+    names of which that was ever so; ``harmed`` those that lack a segment now.
     """
 
     storage_url: str
@@ -52,6 +54,7 @@ class ChangingStore:
     now: dict[str, Version] = field(default_factory=dict)
     ever: dict[tuple[str, str], bytes] = field(default_factory=dict)
     harmed: set[str] = field(default_factory=set)
+    blurred: set[str] = field(default_factory=set)
     segment_count: int = 0
     _connection: http.client.HTTPConnection | None = None
 
@@ -87,7 +90,7 @@ class ChangingStore:
             ]
             self._ask("PUT", place + "?multipart-manifest=put", json.dumps(rows).encode())
         etag = md5("".join(map(md5, parts)).encode())
-        self._note(name, Version(b"".join(parts), etag, paths))
+        self._note(name, Version(b"".join(parts), etag, paths, dynamic))
 
     def lose_segment(self, name: str, number: int, other: bytes | None) -> None:
         """A segment of a large object goes, or is replaced by ``other`` bytes."""
@@ -99,6 +102,8 @@ class ChangingStore:
         else:
             self._ask("PUT", path, other)
         self.harmed.add(name)
+        if self.now[name].dynamic:
+            self.blurred.add(name)
 
     def shown(self) -> dict[str, Version]:
         """The files that a tree of what is there now has, by path."""
