@@ -315,6 +315,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.logs("would send")
 @pytest.mark.usefixtures("small_memory")
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_member_too_large_for_memory_goes_in_segments_as_it_comes(kind: str) -> None:
