@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
+import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +61,8 @@ def run(
     """
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
-        pid = _spawn(argv, environ, cwd, output.fileno())
+        process = _start(argv, environ, cwd, output.fileno())
+        pid = process.pid
         stopped = False
         peak = 0
         try:
@@ -76,10 +80,9 @@ def run(
                 _pause(pid)
         except BaseException:
             _kill(pid)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+            process.wait()
             raise
-        code = os.waitstatus_to_exitcode(status)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
         text = _tail(output.fileno())
     if must is not None and code not in must and not stopped:
         raise CommandFailed(f"{' '.join(argv)} ended with {code}: {text[-2000:]}")
@@ -103,31 +106,21 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _spawn(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None, output: int) -> int:
-    where = _found(argv[0], environ)
-    pid = os.fork()
-    if pid:
-        return pid
-    try:  # the child: only system calls from here on
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if cwd is not None:
-            os.chdir(cwd)
-        os.execve(where, list(argv), dict(environ))
-    finally:
-        os._exit(127)
-
-
-def _found(name: str, environ: Mapping[str, str]) -> str:
-    import shutil
-
-    where = shutil.which(name, path=environ.get("PATH"))
+def _start(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None, output: int) -> subprocess.Popen[bytes]:
+    """The command, once it is no longer a copy of this process: until then its high-water mark would be ours."""
+    where = shutil.which(argv[0], path=environ.get("PATH"))
     if where is None:
-        raise CommandFailed(f"{name} is not installed")
-    return where
+        raise CommandFailed(f"{argv[0]} is not installed")
+    return subprocess.Popen(
+        argv,
+        executable=where,
+        env=environ,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def _pause(pid: int) -> None:
@@ -135,8 +128,6 @@ def _pause(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         try:
-            import select
-
             select.select([descriptor], [], [], SAMPLE_EVERY)
         finally:
             os.close(descriptor)
@@ -160,12 +151,9 @@ def _beyond_own(usage: resource.struct_rusage) -> int:
 
 
 def _kill(pid: int) -> None:
-    """SIGKILL to the session, or to the process alone as long as it has not made one."""
-    try:
+    """SIGKILL to the whole session."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def _tail(descriptor: int) -> str:

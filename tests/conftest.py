@@ -22,6 +22,7 @@ from swiftfs.localcloud import Cloud, CloudOptions
 # CI's is Hypothesis' own profile of that name, smaller: it takes it by itself where CI is set, and draws the same
 # examples each time. The long one is for hand runs; the state machines have their sizes in fakes.profiles.
 _usual = settings.get_profile("default")
+settings.register_profile("default", _usual, deadline=None)  # how long an example takes is the machine's affair
 settings.register_profile(
     "ci", _usual, derandomize=True, database=None, print_blob=True, deadline=None, max_examples=60
 )

@@ -1,4 +1,4 @@
-"""The text of the front's nginx.conf and of the rclone.conf that leads through it. No I/O here."""
+"""The text of the front's nginx.conf and of the rclone.conf that leads through it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.nginx import LOOPBACK, http_conf, main_conf
+
 if TYPE_CHECKING:
     from swiftfs.localcloud import Cloud
 
 REMOTE = "front"
-LOOPBACK = "127.0.0.1"
 
-CONNECTIONS = 4096
-"""More than any client opens here: the front must not be what limits."""
-REQUESTS_A_CONNECTION = 10_000_000
-"""nginx would close a connection after 1,000 requests; Swift does not."""
 KEYS = "64m"
 """Shared memory for the keys of what is cached: some 8,000 in a megabyte."""
 LOGIN_LIFE = "50m"
@@ -32,7 +29,6 @@ class FrontSettings:
     cache: Path
     port: int
     lua: Path
-    modules: tuple[Path, ...]
     swift: int
     keystone: int
 
@@ -49,33 +45,15 @@ def nginx_conf(settings: FrontSettings) -> str:
     """One process in the foreground. An object is cached whole and its ranges are cut from there, so that one warming
     pass serves clients whatever ranges they ask for."""
     here = settings.directory
-    load = "\n".join(f"load_module {module};" for module in settings.modules)
-    temporary = "\n".join(f"    {name}_temp_path {here}/temporary;" for name in ("fastcgi", "uwsgi", "scgi"))
     return f"""\
-{load}
-daemon off;
-master_process off;
-pid {here}/nginx.pid;
-error_log {here}/error.log warn;
-worker_rlimit_nofile {2 * CONNECTIONS};
-events {{
-    worker_connections {CONNECTIONS};
-}}
+{main_conf(here)}
 http {{
     log_format counted '$request_method $status $body_bytes_sent $upstream_cache_status $request_uri';
     access_log {settings.log} counted;
-    server_tokens off;
     sendfile on;
-    tcp_nodelay on;
-{temporary}
-    client_body_temp_path {here}/temporary;
     proxy_temp_path {settings.cache}/temporary;
     proxy_cache_path {settings.cache}/answers levels=2 use_temp_path=off keys_zone=answers:{KEYS} inactive=30d;
-    client_max_body_size 0;
-    keepalive_timeout 300s;
-    keepalive_requests {REQUESTS_A_CONNECTION};
-    large_client_header_buffers 8 32k;
-    lua_package_path "{settings.lua.parent}/?.lua;;";
+{http_conf(here, settings.lua.parent)}
     upstream swift {{ server {LOOPBACK}:{settings.swift}; keepalive 32; }}
     upstream keystone {{ server {LOOPBACK}:{settings.keystone}; keepalive 4; }}
     proxy_http_version 1.1;

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -14,23 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.errors import BenchError, MissingProgram
+from bench.errors import BenchError
 from bench.front import config, log
-from bench.machine import program_path
-from bench.sink.config import MODULE_DIRECTORIES, MODULES
-from swiftfs.errors import Unavailable
+from bench.nginx import running_nginx, write_private
 from swiftfs.localcloud import Cloud, bootstrap, loopback, ports
 
-READY_DEADLINE = 20.0
-"""Seconds for nginx to answer: it takes a tenth of one."""
-READY_POLL = 0.02
-END_DEADLINE = 10.0
 FILL_TIMEOUT = 600.0
 FILLERS = 6
 """Requests at once while the cache is filled: the real Swift behind it is no faster with more."""
 PROBES = 15
 """Requests that show how long the front really waits."""
-PRIVATE_FILE = 0o600
 MEMORY = Path("/dev/shm")
 """A tmpfs that every Linux has."""
 
@@ -131,64 +122,17 @@ def running_front(directory: Path, cloud: Cloud) -> Iterator[Front]:
     Raises MissingProgram without nginx and Lua.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "temporary").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="swiftfs-front-", dir=MEMORY if MEMORY.is_dir() else None) as cache:
         settings = config.FrontSettings(
             directory=directory.resolve(),
             cache=Path(cache),
             port=ports.choose_ports(None)["proxy"],
             lua=Path(__file__).parent.resolve() / "front.lua",
-            modules=_modules(),
             swift=cloud.ports["proxy"],
             keystone=cloud.ports["keystone"],
         )
         settings.log.unlink(missing_ok=True)
-        (directory / "nginx.conf").write_text(config.nginx_conf(settings), encoding="utf-8")
         front = Front(settings, cloud)
-        front.rclone_conf.touch(PRIVATE_FILE)
-        front.rclone_conf.write_text(config.rclone_conf(settings, cloud), encoding="utf-8")
-        with (directory / "nginx.log").open("wb") as said:
-            process = subprocess.Popen(
-                [_nginx(), "-p", str(settings.directory), "-e", "error.log", "-c", str(directory / "nginx.conf")],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-            )  # fmt: skip
-        try:
-            _wait_until_ready(front, process, directory)
+        write_private(front.rclone_conf, config.rclone_conf(settings, cloud))
+        with running_nginx(settings.directory, config.nginx_conf(settings), front.mark):
             yield front
-        finally:
-            process.terminate()
-            try:
-                process.wait(END_DEADLINE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(END_DEADLINE)
-
-
-def _wait_until_ready(front: Front, process: subprocess.Popen[bytes], directory: Path) -> None:
-    give_up = time.monotonic() + READY_DEADLINE
-    while True:
-        try:
-            front.mark()
-            return
-        except Unavailable:
-            if process.poll() is not None or time.monotonic() > give_up:
-                said = (directory / "nginx.log").read_text(errors="replace")[-500:]
-                raise BenchError(f"nginx does not answer: {said}".strip()) from None
-        time.sleep(READY_POLL)
-
-
-def _nginx() -> str:
-    where = shutil.which("nginx", path=program_path())
-    if where is None:
-        raise MissingProgram("nginx is not installed: apt-get install nginx-light libnginx-mod-http-lua")
-    return where
-
-
-def _modules() -> tuple[Path, ...]:
-    found = []
-    for name in MODULES:
-        path = next((Path(place) / name for place in MODULE_DIRECTORIES if (Path(place) / name).exists()), None)
-        if path is None:
-            raise MissingProgram(f"nginx has no {name}: apt-get install libnginx-mod-http-lua")
-        found.append(path)
-    return tuple(found)

@@ -1,4 +1,4 @@
-"""The text of the sink's nginx.conf and of the rclone.conf for it. No I/O here."""
+"""The text of the sink's nginx.conf and of the rclone.conf for it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.nginx import LOOPBACK, http_conf, main_conf
+
 REMOTE = "sink"
 REGION = "bench"
 ACCOUNT = "AUTH_bench"
-LOOPBACK = "127.0.0.1"
 
 BODY_BUFFER = "256m"
 """Bodies up to here stay in memory; nginx takes only as much as a request's Content-Length says."""
-CONNECTIONS = 4096
-"""More than any client opens here: the sink must not be what limits."""
-REQUESTS_A_CONNECTION = 10_000_000
-"""nginx would close a connection after 1,000 requests; Swift does not."""
-
-MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
-MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
-
 INFO = {
     "swift": {
         "max_file_size": 5_368_709_122,
@@ -47,12 +40,11 @@ INFO = {
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
     """What a sink is made of. ``files`` is a directory that it serves below ``/files/``, with ranges, as any web server
-    does; ``modules`` are nginx modules to load (those that are compiled in are not named)."""
+    does."""
 
     directory: Path
     port: int
     lua: Path
-    modules: tuple[Path, ...]
     files: Path
     token: str = field(repr=False)
     credential: str = field(repr=False)
@@ -66,33 +58,15 @@ class SinkSettings:
 def nginx_conf(settings: SinkSettings) -> str:
     """One process in the foreground, everything it writes below its own directory."""
     here = settings.directory
-    load = "\n".join(f"load_module {module};" for module in settings.modules)
-    temporary = "\n".join(
-        f"    {name}_temp_path {here}/temporary;" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     return f"""\
-{load}
-daemon off;
-master_process off;
-pid {here}/nginx.pid;
-error_log {here}/error.log warn;
-worker_rlimit_nofile {2 * CONNECTIONS};
-events {{
-    worker_connections {CONNECTIONS};
-}}
+{main_conf(here)}
 http {{
     access_log off;
-    server_tokens off;
-    tcp_nodelay on;
     default_type application/octet-stream;
-{temporary}
-    client_max_body_size 0;
     client_body_buffer_size {BODY_BUFFER};
     client_body_in_single_buffer on;
-    keepalive_timeout 300s;
-    keepalive_requests {REQUESTS_A_CONNECTION};
-    large_client_header_buffers 8 32k;
-    lua_package_path "{settings.lua.parent}/?.lua;;";
+    proxy_temp_path {here}/temporary;
+{http_conf(here, settings.lua.parent)}
     init_by_lua_block {{
         require("swift").setup({{
             account = "{ACCOUNT}", region = "{REGION}", token = "{settings.token}",

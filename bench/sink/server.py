@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.account import Account
-from bench.errors import BenchError, MissingProgram
-from bench.machine import program_path
+from bench.errors import BenchError
+from bench.nginx import running_nginx, write_private
 from bench.sink import config
-from swiftfs.errors import Unavailable
 from swiftfs.localcloud import loopback, ports
-
-READY_DEADLINE = 20.0
-"""Seconds for nginx to answer: it takes a tenth of one."""
-READY_POLL = 0.02
-END_DEADLINE = 10.0
-PRIVATE_FILE = 0o600
-"""swiftfs warns of a configuration with secrets that others may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +44,13 @@ class Counts:
 class Sink:
     """A running sink. ``rclone_conf`` describes it as remote ``sink``; ``files`` is served below ``files_url``."""
 
-    def __init__(self, settings: config.SinkSettings, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, settings: config.SinkSettings) -> None:
         self._settings = settings
-        self._process = process
+        self.pid = 0
         self.rclone_conf = settings.directory / "rclone.conf"
         self.files = settings.files
         self.port = settings.port
         self.remote = config.REMOTE
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     @property
     def files_url(self) -> str:
@@ -117,65 +101,17 @@ def running_sink(directory: Path) -> Iterator[Sink]:
     directory.chmod(0o700)
     files = directory / "files"
     files.mkdir(exist_ok=True)
-    (directory / "temporary").mkdir(exist_ok=True)
     settings = config.SinkSettings(
         directory=directory.resolve(),
         port=ports.choose_ports(None)["proxy"],
         lua=Path(__file__).parent.resolve() / "swift.lua",
-        modules=_modules(),
         files=files.resolve(),
         token=secrets.token_hex(32),
         credential=secrets.token_hex(16),
         secret=secrets.token_urlsafe(32),
     )
-    (directory / "nginx.conf").write_text(config.nginx_conf(settings), encoding="utf-8")
-    rclone_conf = directory / "rclone.conf"
-    rclone_conf.touch(PRIVATE_FILE)
-    rclone_conf.write_text(config.rclone_conf(settings), encoding="utf-8")
-    with (directory / "nginx.log").open("wb") as log:
-        process = subprocess.Popen(
-            [_nginx(), "-p", str(settings.directory), "-e", "error.log", "-c", str(settings.directory / "nginx.conf")],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        sink = Sink(settings, process)
-        _wait_until_ready(sink, process, directory)
+    sink = Sink(settings)
+    write_private(sink.rclone_conf, config.rclone_conf(settings))
+    with running_nginx(settings.directory, config.nginx_conf(settings), sink.counts) as process:
+        sink.pid = process.pid
         yield sink
-    finally:
-        process.terminate()
-        try:
-            process.wait(END_DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(END_DEADLINE)
-
-
-def _wait_until_ready(sink: Sink, process: subprocess.Popen[bytes], directory: Path) -> None:
-    give_up = time.monotonic() + READY_DEADLINE
-    while True:
-        try:
-            sink.counts()
-            return
-        except Unavailable:
-            if process.poll() is not None or time.monotonic() > give_up:
-                said = (directory / "nginx.log").read_text(errors="replace")[-500:]
-                logged = (directory / "error.log").read_text(errors="replace")[-500:]
-                raise BenchError(f"nginx does not answer: {said} {logged}".strip()) from None
-        time.sleep(READY_POLL)
-
-
-def _nginx() -> str:
-    where = shutil.which("nginx", path=program_path(os.environ.get("PATH")))
-    if where is None:
-        raise MissingProgram("nginx is not installed: apt-get install nginx-light libnginx-mod-http-lua lua-cjson")
-    return where
-
-
-def _modules() -> tuple[Path, ...]:
-    found = []
-    for name in config.MODULES:
-        path = next((Path(place) / name for place in config.MODULE_DIRECTORIES if (Path(place) / name).exists()), None)
-        if path is None:
-            raise MissingProgram(f"nginx has no {name}: apt-get install libnginx-mod-http-lua lua-cjson")
-        found.append(path)
-    return tuple(found)

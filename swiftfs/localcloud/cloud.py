@@ -130,7 +130,8 @@ def _claim(layout: Layout) -> None:
         present = set()
     except NotADirectoryError:
         raise ConfigError(f"{layout.root} is not a directory") from None
-    strange = sorted(present.difference(OWN_FILES, OWN_DIRECTORIES))
+    being_written = {name for name in present if name.startswith(tuple(f".{own}." for own in OWN_FILES))}
+    strange = sorted(present.difference(OWN_FILES, OWN_DIRECTORIES, being_written))
     if strange and layout.seed.name not in present:
         raise ConfigError(f"{layout.root} holds other things, such as {strange[0]}: choose a directory of its own")
     make_private_directory(layout.root)

@@ -21,15 +21,25 @@ def stored_files(path: Path) -> list[Path]:
 
 
 def content_bytes(path: Path) -> int:
-    """The bytes that the cache's files hold; a hole holds none. Files may vanish while they are counted."""
-    total = 0
+    """The bytes that the cache's files held at one moment; a hole holds none.
+
+    Files come and go while they are counted, and one evicted behind the count would stand beside the one that took its
+    room. So they are counted twice: what both counts found was there all at once between the two.
+    """
+    first, second = _sizes(path), _sizes(path)
+    return sum(min(size, second[file]) for file, size in first.items() if file in second)
+
+
+def _sizes(path: Path) -> dict[tuple[str, int], int]:
+    """Bytes by name and inode: a name may come to stand for another file."""
+    sizes = {}
     for file in path.glob("v1/files/*/*"):
         try:
             status = file.stat()
         except FileNotFoundError:
             continue
-        total += min(status.st_size, status.st_blocks * BLOCK_UNIT)
-    return total
+        sizes[file.name, status.st_ino] = min(status.st_size, status.st_blocks * BLOCK_UNIT)
+    return sizes
 
 
 def data_bytes(path: Path) -> int:

@@ -32,6 +32,9 @@ from swiftfs.localcloud.model import PORT_NAMES, Layout, Seed
 # The first run on a machine installs Keystone and Swift.
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1800)]
 
+restarts = pytest.mark.leaves("child|descriptor socket")
+"""For a test that starts servers anew of a cloud that belongs to the whole module."""
+
 TOKEN_TTL = 5
 SETTLE = 0.3
 
@@ -276,6 +279,7 @@ def test_the_limits_are_swifts_own(other: Cloud) -> None:
     assert user.send("PUT", "/limits/large", b"0123456789+")[0] == 413
 
 
+@restarts
 def test_up_applies_other_options(other: Cloud) -> None:
     """`up` with other options restarts the servers that they concern, and only those."""
     options = CloudOptions(other.directory, TOKEN_TTL + 1, None, proxy_workers=1, listing_limit=2, max_file_size=10)
@@ -286,6 +290,7 @@ def test_up_applies_other_options(other: Cloud) -> None:
     assert other.ports == changed.ports
 
 
+@restarts
 def test_down_leaves_no_process_and_up_finds_the_data(cloud: Cloud) -> None:
     """After `down` nothing of the cloud runs or listens, and the next `up` serves what was stored before."""
     content = secrets.token_bytes(100_000)
@@ -307,6 +312,7 @@ def test_down_leaves_no_process_and_up_finds_the_data(cloud: Cloud) -> None:
     assert cloud.application_credential_id == again.application_credential_id
 
 
+@restarts
 def test_up_recovers_when_every_process_was_killed(cloud: Cloud) -> None:
     """`up` brings a cloud back whose processes were all killed without warning."""
     user = login(cloud)
@@ -319,6 +325,7 @@ def test_up_recovers_when_every_process_was_killed(cloud: Cloud) -> None:
     assert all(server.healthy for server in localcloud.status(cloud.directory))
 
 
+@restarts
 def test_up_replaces_a_killed_server_and_its_orphans(cloud: Cloud) -> None:
     """When the parent of the proxy's workers was killed, `up` ends the workers and starts a proxy, and only that."""
     os.kill(cloud.pids["proxy"], signal.SIGKILL)

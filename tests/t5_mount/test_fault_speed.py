@@ -1,4 +1,5 @@
-"""What faults cost a reader in time: an epoch in which one request in twenty fails."""
+"""What faults cost a reader: an epoch in which one request in twenty fails. What it costs in time is simulated in
+t0_pure/test_outage.py and measured by scripts/soak."""
 
 from __future__ import annotations
 
@@ -17,10 +18,6 @@ from swiftfs.localcloud import Cloud
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
-SLOWER = 1.3
-"""Times that an epoch may take with a fault in every twentieth request."""
-SLACK = 0.5
-"""Seconds that one epoch differs from the next without any faults."""
 EVERY = 20
 READERS = 8
 ACTIONS: tuple[Action, ...] = (Reset(), Reset(1000), Status(500), Status(502), Truncate(1000), FlipBit(5))
@@ -43,11 +40,11 @@ def epoch(mountpoint: Path, files: dict[str, bytes]) -> float:
 
 
 @pytest.mark.row("N16")
-def test_a_fault_in_twenty_requests_costs_an_epoch_a_third_at_most(
+def test_a_fault_in_twenty_requests_costs_a_request_and_nothing_else(
     cloud: Cloud, local_environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """The quickest of three epochs with faults in 5 % of the requests takes no more than 1.3 times the quickest of
-    three without, and half a second; every byte is right in all of them, and no reader sees an error."""
+    """In epochs with faults in 5 % of the requests every byte is right and no reader sees an error; each fault costs at
+    most one request more."""
     files = {f"{number % 9}/{number}.bin": random.Random(number).randbytes(20_000) for number in range(200)}
     with FaultProxy(cloud.storage_url) as proxy:
         config = tmp_path / "rclone.conf"
@@ -62,12 +59,14 @@ def test_a_fault_in_twenty_requests_costs_an_epoch_a_third_at_most(
         with mounted("local:fault-speed", tmp_path / "mnt", *options, environ=environ) as mountpoint:
             for number in range(6):
                 broken = number % 2 == 1
-                with proxy.broken(*(faults if broken else [])):
+                with proxy.broken(*(faults if broken else [])) as seen:
                     taken[broken].append(epoch(mountpoint, files))
-                    assert not broken or proxy.played() >= len(files) // EVERY
+                    played = proxy.played()
+                    assert played >= (len(files) // EVERY if broken else 0)
+                    gets = [one for one in seen if one.method == "GET" and one.target.endswith(".bin")]
+                    assert len(gets) <= len(files) + played
                 writer = Writer(cache, limit=None)
                 writer.clear()
                 writer.close()
             assert mount_status(mountpoint, environ=environ)["reads"]["errors"] == 0
     print({broken: [round(one, 2) for one in times] for broken, times in taken.items()})
-    assert min(taken[True]) <= SLOWER * min(taken[False]) + SLACK, taken
