@@ -1,4 +1,4 @@
-"""One token for every request, from Keystone v3 through keystoneauth1, renewed by one caller at a time.
+"""One token for every request, from Keystone v3 through keystoneauth1, renewed by one login for all who wait.
 
 keystoneauth1 is blocking: it runs in a worker thread. It renews by itself when less than 120 s of life are left, which
 with short tokens means at every look; so it is asked once per login and the token is kept here, until the store
@@ -8,6 +8,7 @@ refuses it or its life is nearly over. Neither tokens nor secrets ever reach a m
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -65,8 +66,14 @@ class Authenticator:
         self._login = login
         self._renewable = renewable
         self._token: Token | None = None
-        self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[Token] | None = None
         self.logins = 0
+
+    async def close(self) -> None:
+        """End a login that is under way; who waits for it is cancelled."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
 
     async def token(self) -> Token:
         """The token to send now. Raises AuthError, ConfigError or Unavailable."""
@@ -90,23 +97,38 @@ class Authenticator:
         return await self._replace(token)
 
     async def _replace(self, old: Token | None) -> Token:
-        async with self._lock:
-            current = self._token
-            if current is not None and (old is None or current.number != old.number):
-                return current
-            value, storage_url, life = await self._exchange()
-            self.logins += 1
-            now = time.monotonic()
-            if life is None or not self._renewable:
-                renew_at = expires_at = None
-            else:
-                renew_at, expires_at = now + life * RENEW_AT, now + life
-            token = Token(value, storage_url.rstrip("/"), renew_at, expires_at, self.logins)
-            log.debug("login %d: token for %s, %s s of life", self.logins, storage_url, life)
-            if old is not None and self.introduce is not None:
-                await self.introduce(token)
-            self._token = token
-            return token
+        """The token that came after ``old``. A login belongs to nobody: who waits for it may be cancelled, and with a
+        slow Keystone the login would be lost each time that the first of them gives up."""
+        current = self._token
+        if current is not None and (old is None or current.number != old.number):
+            return current
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._renew(introduce=old is not None))
+            self._renewal.add_done_callback(self._renewed)
+        try:
+            return await asyncio.shield(self._renewal)
+        except SwiftFSError as error:
+            raise copy.copy(error) from None  # each adds the place in the store that it was about
+
+    def _renewed(self, renewal: asyncio.Task[Token]) -> None:
+        self._renewal = None
+        if not renewal.cancelled() and renewal.exception() is not None:
+            log.debug("no token: %s", renewal.exception())
+
+    async def _renew(self, *, introduce: bool) -> Token:
+        value, storage_url, life = await self._exchange()
+        self.logins += 1
+        now = time.monotonic()
+        if life is None or not self._renewable:
+            renew_at = expires_at = None
+        else:
+            renew_at, expires_at = now + life * RENEW_AT, now + life
+        token = Token(value, storage_url.rstrip("/"), renew_at, expires_at, self.logins)
+        log.debug("login %d: token for %s, %s s of life", self.logins, storage_url, life)
+        if introduce and self.introduce is not None:
+            await self.introduce(token)
+        self._token = token
+        return token
 
     async def _exchange(self) -> tuple[str, str, float | None]:
         pause = FIRST_LOGIN_PAUSE

@@ -105,8 +105,12 @@ async def open_transport(
     # aiohttp sends a request again by itself when a kept connection turns out closed: uncounted, and with a streamed
     # body that is read up already.
     session._retry_connection = False
+    auth = authenticator(remote)
     async with session:
-        yield Transport(session, authenticator(remote), connections=connections, deadline=deadline, rate=rate)
+        try:
+            yield Transport(session, auth, connections=connections, deadline=deadline, rate=rate)
+        finally:
+            await auth.close()
 
 
 def _tls(remote: Remote) -> ssl.SSLContext | bool:

@@ -8,6 +8,7 @@ import random
 import pytest
 from fakes.schedules import SEEDS, run_asyncio
 
+from swiftfs.errors import AuthError
 from swiftfs.swift.auth import Authenticator
 
 WORKERS = 64
@@ -84,3 +85,67 @@ def test_one_login_for_each_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (*KEPT, *SEEDS):
         keystone, done = logins_of(seed, monkeypatch)
         assert (keystone.logins, done) == (1 + keystone.expiries, WORKERS * REQUESTS), f"seed {seed}"
+
+
+def test_a_login_outlives_who_waited_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the request that began a slow login is given up, the login goes on: the next request gets its token."""
+
+    async def main(draw: random.Random) -> None:
+        keystone = Keystone(draw)
+        auth = Authenticator(keystone.login)
+
+        async def slowly(call: object) -> object:
+            await asyncio.sleep(100)
+            return keystone.login()
+
+        monkeypatch.setattr("asyncio.to_thread", slowly)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(auth.token(), 30)
+        assert (await asyncio.wait_for(auth.token(), 30)).value == "token 1"
+        assert keystone.logins == 1
+
+    run_asyncio(0, main)
+
+
+def test_a_failed_login_fails_all_who_wait_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait for a login that fails, one login is made; the next request makes another."""
+
+    async def main(draw: random.Random) -> None:
+        keystone = Keystone(draw)
+        auth = Authenticator(keystone.login)
+        answers: list[Exception | None] = [AuthError("refused"), None]
+
+        async def soon(call: object) -> object:
+            await asyncio.sleep(1)
+            if (error := answers.pop(0)) is not None:
+                raise error
+            return keystone.login()
+
+        monkeypatch.setattr("asyncio.to_thread", soon)
+        found = await asyncio.gather(*(auth.token() for _ in range(WORKERS)), return_exceptions=True)
+        assert [type(one) for one in found] == [AuthError] * WORKERS
+        assert len({id(one) for one in found}) == WORKERS  # each is about another object
+        assert (await auth.token()).value == "token 1"
+
+    run_asyncio(0, main)
+
+
+def test_a_login_under_way_ends_with_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends the login and whoever waits for it, at once."""
+
+    async def main(draw: random.Random) -> None:
+        auth = Authenticator(Keystone(draw).login)
+
+        async def never(call: object) -> object:
+            return await asyncio.Event().wait()
+
+        monkeypatch.setattr("asyncio.to_thread", never)
+        waiting = asyncio.create_task(auth.token())
+        await asyncio.sleep(1)
+        await auth.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await auth.close()
+
+    run_asyncio(0, main)
