@@ -7,6 +7,7 @@ import os
 import sys
 
 from swiftfs.errors import SwiftFSError, printable
+from swiftfs.privacy import keep_private
 
 NAME = "swiftfs"
 COMPLETION = "_SWIFTFS_COMPLETE"
@@ -28,6 +29,7 @@ def main() -> int:
 
     from swiftfs.cli.app import app
 
+    keep_private()
     # Names are printed as they are, whatever the locale: they are UTF-8 in the store.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

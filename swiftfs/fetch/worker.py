@@ -22,7 +22,6 @@ from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.pinned import PinnedIndexer
-from swiftfs.fetch.privacy import keep_private
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
@@ -40,6 +39,7 @@ from swiftfs.fetch.protocol import (
 )
 from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange, ObjectVersion
+from swiftfs.privacy import keep_private
 from swiftfs.swift.client import Client, open_client
 
 log = logging.getLogger(__name__)

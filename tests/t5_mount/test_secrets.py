@@ -46,14 +46,20 @@ def test_a_running_mount_shows_no_secret(dataset: Dataset) -> None:
 
 
 @pytest.mark.row("S1")
-def test_the_process_with_the_token_is_never_dumped(dataset: Dataset) -> None:
-    """Its limit for core dumps is 0, and neither core dumps by pipe nor other processes of the user get its memory."""
-    fetch = dataset.status(dataset.mount())["fetch_pid"]
-    limits = Path(f"/proc/{fetch}/limits").read_text()
-    assert re.search(r"Max core file size\s+0\s+0", limits)
+def test_no_process_of_a_mount_is_dumped(dataset: Dataset) -> None:
+    """The limit for core dumps of both processes of a mount is 0."""
+    status = dataset.status(dataset.mount())
+    for pid in (status["pid"], status["fetch_pid"]):
+        assert re.search(r"Max core file size\s+0\s+0", Path(f"/proc/{pid}/limits").read_text())
+
+
+@pytest.mark.row("S1")
+@pytest.mark.parametrize("begun", ["swiftfs.__main__.main()", "swiftfs.privacy.keep_private()"])
+def test_a_command_is_never_dumped(begun: str) -> None:
+    """Neither core dumps by pipe nor other processes of the user get the memory of a command."""
     program = (
-        "import ctypes; from swiftfs.fetch.privacy import keep_private; keep_private();"
-        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+        "import ctypes, sys, swiftfs.__main__, swiftfs.privacy; sys.argv[1:] = ['version'];"
+        f"{begun}; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
     )
     done = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, check=True)
-    assert done.stdout == b"0\n"
+    assert done.stdout.splitlines()[-1] == b"0"

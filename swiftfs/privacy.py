@@ -1,6 +1,6 @@
 """Keeps the memory of a process that holds a token from being written to disk or read by other processes.
 
-A core dump of the fetch process would hold token and credentials; so would a look through ptrace or
+A core dump of any command that logs in would hold token and credentials; so would a look through ptrace or
 ``/proc/PID/environ``, which the kernel refuses to the same user too once a process is not dumpable (prctl(2)).
 """
 
