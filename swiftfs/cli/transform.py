@@ -12,7 +12,7 @@ from swiftfs.cli.load import is_quiet
 @click.option("--rules", required=True, help="food11, imagefolder-by-prefix, or a TOML file.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the moves and make none.")
 def transform(directory: str, rules: str, dry_run: bool) -> None:
-    r"""Move the files below DIRECTORY to where the rules want them, in place.
+    """Move the files below DIRECTORY to where the rules want them, in place.
 
     \b
     Presets:

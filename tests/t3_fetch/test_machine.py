@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import http.client
 import os
 import re
 import resource
@@ -12,31 +9,31 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import trio
 from fakes.cache_disk import data_bytes, stored_files
-from fakes.changing_store import ChangingStore, body
 from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, REFUSED, WHOLE_READ_FAULTS, Drawn
-from fakes.fault_proxy import Fault, FaultProxy, RepeatPage, header
+from fakes.fault_proxy import Fault, RepeatPage, header
 from fakes.fetch_side import FetchSide
 from fakes.forked_fetch import Forks, stop
-from hypothesis import Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
+from fakes.store_machine import (
+    HARMS,
+    IS_LONG,
+    PICKS,
+    SIZE_NUMBERS,
+    Place,
+    StoreMachine,
+    harm,
+    place_of,
+    run_machine,
+    sizes,
 )
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule
 
 from swiftfs.cache import reader as cache_reader
 from swiftfs.config import Remote
@@ -46,26 +43,17 @@ from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.index.reader import FIRST_COOKIE
 from swiftfs.localcloud import Cloud
-from swiftfs.localcloud.tokens import forget_validations
 from swiftfs.model import Kind, ObjectVersion
-from swiftfs.swift.auth import authenticator
-from swiftfs.swift.client import open_client
 
 pytestmark = pytest.mark.cloud
 
-IS_LONG = settings.get_current_profile_name() == "long"
-BUDGET = float("inf") if IS_LONG else 90.0
+BUDGET = 150.0
 """Seconds after which no batch is begun: a busy machine makes fewer of them."""
-BATCHES, BATCH = (1, 500) if IS_LONG else (5, 10)
-"""Each batch has a seed of its own, and this many examples; a long run is one batch, and draws its seed."""
-CONTAINER = "fetch-machine"
+BATCHES, BATCH, LONG = 5, 10, 500
+"""Each batch has a seed of its own, and this many examples; a long run is one batch."""
 CHUNK = 4096
 LIMIT = 6 * CHUNK
 """Less than two of the largest objects: eviction is the rule here."""
-SIZES = (0, 1, 700, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 9)
-NAMES = ("a", "b", "d/a", "d/b", "d", "d/", "../a", "d//a")
-"""Names that meet, as file and as directory of one path, and some that no tree can show."""
-LARGE_NAMES = ("a", "d/a", "big")
 STREAMS = 6
 DEADLINE = 12.0
 """Seconds for a chunk; a stall is given up after a quarter of them."""
@@ -78,23 +66,8 @@ EXPECTED_LINES = re.compile(
     r"|fetch\.indexer: \d+ objects cannot be shown as files"
     r"|fetch\.worker: the container could not be listed)"
 )
-SPANS = st.lists(st.tuples(st.integers(0, max(SIZES)), st.integers(1, 3 * CHUNK)), min_size=1, max_size=4)
+SPANS = st.lists(st.tuples(st.integers(0, max(sizes(CHUNK))), st.integers(1, 3 * CHUNK)), min_size=1, max_size=4)
 """Offset and size of each read that is made at once."""
-HARMS = ("flip", "flip", "cut", "delete", "delete all", "remove the directory")
-PICKS = st.integers(0, 9999)
-"""Picks one of what is there, however much that is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run of the machine happens; one for all its examples."""
-
-    proxy: FaultProxy
-    cloud: Cloud
-    token: str = field(repr=False)
-    environ: dict[str, str]
-    secrets: tuple[str, ...] = field(repr=False)
-    numbers: Iterator[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,34 +80,30 @@ class Handle:
     content: bytes
 
 
-class FetchMachine(RuleBasedStateMachine):
-    """One mount's two halves over a part of a real container; the model is every version that there ever was."""
+class FetchMachine(StoreMachine):
+    """One mount's two halves over a part of a real container."""
+
+    CONTAINER = "fetch-machine"
+    SIZES = sizes(CHUNK)
 
     def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.proxy = place.proxy
-        self.stack = ExitStack()
+        super().__init__(place)
         self.handles: list[Handle] = []
         self.logins_before: int | None = None
 
-    @initialize(sizes=st.lists(st.sampled_from(SIZES), min_size=len(NAMES), max_size=len(NAMES)))
-    def begin(self, sizes: list[int]) -> None:
+    @initialize(numbers=st.lists(SIZE_NUMBERS, min_size=3, max_size=3))
+    def begin(self, numbers: list[int]) -> None:
         self.top = Path(tempfile.mkdtemp())
         self.stack.callback(shutil.rmtree, self.top)
         patch = self.stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(cache_reader, "WHOLE_BYTES", CHUNK)
-        prefix = f"{os.getpid()}-{next(self.place.numbers)}"
-        self.store = ChangingStore(self.place.cloud.storage_url, self.place.token, CONTAINER, prefix + "/")
-        self.stack.callback(self.store.close)
-        for name, size in zip(NAMES[:3], sizes, strict=False):
-            self.store.put(name, body(size, 0))
+        self.open_store(numbers)
         self.log = self.top / "log"
         self.forks = Forks(self.place.environ, self.log)
         hello = Hello(
             remote="local",
-            container=CONTAINER,
-            prefix=prefix,
+            container=self.CONTAINER,
+            prefix=self.prefix,
             index_dir=str(self.top / "index"),
             cache_dir=str(self.top / "cache"),
             cache_size=LIMIT,
@@ -148,37 +117,8 @@ class FetchMachine(RuleBasedStateMachine):
         self.side = self.stack.enter_context(FetchSide(hello, self.forks, Mode.OFF))
         self.base = self.descriptors()
 
-    def teardown(self) -> None:
-        self.stack.close()
-
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.forks.started[-1]}/fd"))
-
-    # The store
-
-    @rule(name=st.sampled_from(NAMES), size=st.sampled_from(SIZES), seed=st.integers(0, 2))
-    def put(self, name: str, size: int, seed: int) -> None:
-        self.store.put(name, body(size, seed))
-
-    @precondition(lambda self: self.store.now)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        self.store.delete(data.draw(st.sampled_from(sorted(self.store.now))))
-
-    @rule(
-        name=st.sampled_from(LARGE_NAMES),
-        sizes=st.lists(st.sampled_from(SIZES[1:5]), min_size=1, max_size=3),
-        seed=st.integers(0, 2),
-        dynamic=st.booleans(),
-    )
-    def put_large(self, name: str, sizes: list[int], seed: int, dynamic: bool) -> None:
-        self.store.put_large(name, [body(size, seed) for size in sizes], dynamic=dynamic)
-
-    @precondition(lambda self: any(version.segments for version in self.store.now.values()))
-    @rule(data=st.data(), number=st.integers(0, 2), replaced=st.booleans())
-    def lose_segment(self, data: st.DataObject, number: int, replaced: bool) -> None:
-        large = sorted(name for name, version in self.store.now.items() if version.segments)
-        self.store.lose_segment(data.draw(st.sampled_from(large)), number, b"other" if replaced else None)
 
     # The mount
 
@@ -256,7 +196,7 @@ class FetchMachine(RuleBasedStateMachine):
             self.break_and_read(handle, [(0, CHUNK)], fault)
 
     def break_and_read(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn) -> None:
-        path = re.escape(f"/{CONTAINER}/{self.store.prefix}{handle.name}") + "$"
+        path = re.escape(f"/{self.CONTAINER}/{self.store.prefix}{handle.name}") + "$"
         with self.proxy.broken(Fault(fault.action, "GET", path, count=fault.count)):
             self.check_reads(handle, spans, fault)
 
@@ -338,37 +278,17 @@ class FetchMachine(RuleBasedStateMachine):
 
     # The disk
 
-    @rule(
-        pick=PICKS,
-        bit=st.integers(0, 7),
-        harm=st.sampled_from(HARMS),
-    )
-    def damage(self, pick: int, bit: int, harm: str) -> None:
+    @rule(pick=PICKS, bit=st.integers(0, 7), how=st.sampled_from(HARMS))
+    def damage(self, pick: int, bit: int, how: str) -> None:
         """Harm to files behind the cache's back, and a read of what was harmed."""
         self.side.call(self.close_files)
         files = sorted(stored_files(self.top / "cache"))
         if not files:
             return
-        one = files[pick % len(files)]
-        match harm:
-            case "flip":
-                with one.open("r+b") as file:
-                    file.seek(os.lseek(file.fileno(), 0, os.SEEK_DATA))
-                    byte = file.read(1)
-                    file.seek(-1, os.SEEK_CUR)
-                    file.write(bytes([byte[0] ^ 1 << bit]))
-            case "cut":
-                os.truncate(one, pick % (one.stat().st_size + 1))
-            case "delete":
-                one.unlink()
-            case "delete all":
-                for file in files:
-                    file.unlink()
-            case "remove the directory":
-                shutil.rmtree(self.top / "cache")
+        harm(self.top / "cache", files[pick % len(files)], how, pick, bit)
         for handle in self.handles[-3:]:
             with self.proxy.broken():
-                self.check_reads(handle, [(0, max(SIZES))])
+                self.check_reads(handle, [(0, max(self.SIZES))])
 
     async def close_files(self) -> None:
         """A chunk is checked once for each time that its file is opened."""
@@ -430,18 +350,9 @@ class FetchMachine(RuleBasedStateMachine):
     @rule()
     def revoke_the_token(self) -> None:
         """The token that the fetch process uses is good for nothing from now on."""
-        with self.proxy.broken() as seen:
+        with self.proxy.broken():
             self.side.call(self.side.client.refresh)
-        token = [value for one in seen if (value := header(one.headers, "X-Auth-Token"))][-1]
-        keystone = urlsplit(self.place.cloud.auth_url)
-        assert keystone.hostname is not None
-        connection = http.client.HTTPConnection(keystone.hostname, keystone.port, timeout=DEADLINE)
-        headers = {"X-Auth-Token": token, "X-Subject-Token": token}
-        with contextlib.closing(connection):
-            connection.request("DELETE", f"{keystone.path.rstrip('/')}/auth/tokens", headers=headers)
-            assert connection.getresponse().status == 204
-        forget_validations(self.place.cloud)
-
+        self.revoke(self.tokens_seen()[-1])
         self.logins_before = self.status().logins
 
     # What holds after every step
@@ -477,29 +388,15 @@ class FetchMachine(RuleBasedStateMachine):
         if not hasattr(self, "base"):
             return
         said = self.log.read_text()
-        tokens = {value for one in self.proxy.seen if (value := header(one.headers, "X-Auth-Token"))}
-        assert not [secret for secret in (*self.place.secrets, *tokens) if secret in said]
+        assert self.secrets_in(said) == []
         assert [line for line in said.splitlines() if not EXPECTED_LINES.match(line)] == []
 
 
 @pytest.fixture
 def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
-    with FaultProxy(cloud.storage_url) as proxy:
-        config = tmp_path / "rclone.conf"
-        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
-        config.chmod(0o600)
-
-        async def make() -> str:
-            async with open_client(remote) as client:
-                await client.create_container(CONTAINER)
-                await client.create_container(f"{CONTAINER}-segments")
-            return (await authenticator(remote).token()).value
-
-        token = asyncio.run(make())
-        secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
-        environ = {**os.environ, "RCLONE_CONFIG": str(config)}
+    with place_of(cloud, remote, tmp_path, FetchMachine.CONTAINER) as place:
         try:
-            yield Place(proxy, cloud, token, environ, secrets, count())
+            yield place
         finally:
             stop()
 
@@ -509,15 +406,4 @@ def place(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.logs("the fetch process ended|cannot be written|could not be listed|cannot be shown")
 def test_every_read_is_right_or_explained(place: Place) -> None:
     """Whatever the store, the wire, the disk and kill -9 do, I1 to I7 hold after every step."""
-    size = settings(
-        settings.get_profile("long" if IS_LONG else "ci"),
-        max_examples=BATCH,
-        # To make a failure smaller takes minutes, with processes and a store as real as these.
-        phases=tuple(Phase) if IS_LONG else (Phase.explicit, Phase.reuse, Phase.generate),
-        report_multiple_bugs=False,
-    )
-    until = time.monotonic() + BUDGET
-    for batch in range(BATCHES):
-        if time.monotonic() < until:
-            machine = partial(FetchMachine, place)
-            run_state_machine_as_test(machine if IS_LONG else seed(batch)(machine), settings=size)
+    run_machine(partial(FetchMachine, place), batches=BATCHES, batch=BATCH, long=LONG, budget=BUDGET)
