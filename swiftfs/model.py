@@ -26,6 +26,18 @@ SEGMENTS_PREFIX = ".file-segments/"
 """Segments that are kept in the container of their object lie below this prefix, as rclone keeps them."""
 
 
+def in_dataset(name: str, prefix: str) -> bool:
+    """Whether an object of this name belongs to the dataset at ``prefix``; a mount of it shows no other."""
+    outside = (INTERNAL_PREFIX, SEGMENTS_PREFIX)
+    return not name.startswith(outside) and not name.removeprefix(prefix).startswith(outside)
+
+
+def is_segment_place(container: str, name: str) -> bool:
+    """Whether clients keep segments there. Only such an object goes when the large object that names it goes: elsewhere
+    it may be an object of its own, of which somebody has made a larger one."""
+    return container.endswith(SEGMENTS_SUFFIX) or name.startswith(SEGMENTS_PREFIX)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ByteRange:
     """Half-open range ``[start, stop)`` of bytes; only ``swift.wire`` knows HTTP's inclusive end."""

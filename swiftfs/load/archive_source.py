@@ -273,7 +273,7 @@ def as_objects(
         seen.add(path)
         reason = reason or refusal(prefix + path, claim.size)
         if reason is not None:
-            yield Refused(claim.name, reason)
+            yield Refused(path, reason)
         else:
             yield ArchiveObject(prefix + path, claim.size, claim.mtime, claim.number, source)
 

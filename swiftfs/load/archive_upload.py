@@ -49,7 +49,7 @@ class HeldUpload(Upload):
     async def _queued(self, step: Step[SourceObject]) -> bool:
         """Whether the object is on its way to a transfer, which gives its bytes back."""
         try:
-            job = await self._decide(step)
+            job = await self._job_for(step)
         except SwiftFSError as error:
             self._failed(step.source, error)
             return False
@@ -201,7 +201,7 @@ class StreamUpload(HeldUpload):
             with contextlib.suppress(NotFound):
                 there = await self._store.head(self._container, source.name)
                 if there.kind is not Kind.PLAIN:
-                    await self._large.replacing(there)
+                    await self._there.replacing(there)
         proof = await self._large.send(source, self._types.of(source.name), there)
         self._outcome.proofs[source.name] = proof
         self._outage = 0

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from swiftfs.errors import AuthError, ConfigError, SwiftFSError
 from swiftfs.load.filters import Filters
 from swiftfs.load.journal import Journal
-from swiftfs.load.large import LargeUpload
-from swiftfs.load.mirror import in_dataset
 from swiftfs.load.ports import Store
 from swiftfs.load.reading import digest
 from swiftfs.load.segments import LargePolicy, large_etag
+from swiftfs.load.side_by_side import each
 from swiftfs.load.source import Omitted, Refused
-from swiftfs.load.tally import Tally
-from swiftfs.model import Kind, Limits, ListingEntry, ObjectInfo
+from swiftfs.load.stored_large import StoredLarge
+from swiftfs.model import Kind, ListingEntry, ObjectInfo, in_dataset
 
 if TYPE_CHECKING:
     from swiftfs.load.manifest import Described
@@ -104,15 +103,11 @@ class _Check:
         self._counts: Counter[Symbol] = Counter()
         self._halted = threading.Event()
         self._pool = ThreadPoolExecutor(request.checkers, thread_name_prefix="swiftfs-check")
-        self._large = LargeUpload(
+        self._large = StoredLarge(
             store,
             request.container,
             request.large,
-            Limits(),
-            storage_policy=None,
-            places=asyncio.Semaphore(1),
             pool=self._pool,
-            tally=Tally(),
             halted=self._halted,
             journal=Journal(None),
         )
@@ -175,24 +170,17 @@ class _Check:
         self, objects: list[T], name_of: Callable[[T], str], judge: Callable[[T], Awaitable[tuple[Symbol, str]]]
     ) -> None:
         """Judge every object, ``checkers`` at once."""
-        pending = iter(objects)
 
-        async def work() -> None:
-            for one in pending:
-                try:
-                    symbol, reason = await judge(one)
-                except (AuthError, ConfigError):
-                    raise
-                except SwiftFSError as error:
-                    symbol, reason = Symbol.ERROR, error.message
-                self._found(symbol, name_of(one), reason)
+        async def look(one: T) -> None:
+            try:
+                symbol, reason = await judge(one)
+            except (AuthError, ConfigError):
+                raise
+            except SwiftFSError as error:
+                symbol, reason = Symbol.ERROR, error.message
+            self._found(symbol, name_of(one), reason)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._request.checkers):
-                    group.create_task(work())
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await each(objects, self._request.checkers, look)
 
     def _found(self, symbol: Symbol, name: str, reason: str) -> None:
         self._counts[symbol] += 1

@@ -1,4 +1,4 @@
-"""Large objects: sent in segments that are found again after a crash, compared by segments, never half old.
+"""Large objects are sent in segments that are found again after a crash, and are never half old.
 
 Segments first, each with its MD5 as ETag, then the manifest: the object appears at once and whole. The MD5 is known
 before a segment is sent, for it is part of its name and lets the server refuse damaged bytes. A segment of up to 16 MiB
@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import Changed, ContainerNotFound, Interrupted, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.errors import Changed, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.passing import PassingObject
 from swiftfs.load.proof import Proof
@@ -25,32 +25,33 @@ from swiftfs.load.reading import (
     Buffers,
     HeldBody,
     SourceBody,
-    digest_parts,
     digest_span,
     fill,
     fill_next,
-    hash_parts,
     is_seekable,
 )
 from swiftfs.load.segments import (
     LEAST_SEGMENT,
     LargePolicy,
-    SegmentName,
     choose_segment_size,
     large_etag,
     lengths,
     name_segment,
-    proven_groups,
-    segment_of,
-    spans,
 )
 from swiftfs.load.sending import Sending, Sequence
-from swiftfs.model import SEGMENTS_PREFIX, SEGMENTS_SUFFIX, Kind, Limits, ListingEntry, ObjectInfo, Segment
+from swiftfs.model import (
+    Kind,
+    Limits,
+    ListingEntry,
+    ObjectInfo,
+    Segment,
+)
 from swiftfs.swift.large import BadSegments
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Body, Store
     from swiftfs.load.source import Seekable, SourceObject
+    from swiftfs.load.stored_large import StoredLarge
     from swiftfs.load.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class LargeUpload:
         container: str,
         policy: LargePolicy,
         limits: Limits,
+        there: StoredLarge,
         *,
         storage_policy: str | None,
         places: asyncio.Semaphore,
@@ -86,13 +88,14 @@ class LargeUpload:
         self._container = container
         self._policy = policy
         self._limits = limits
+        self._there = there
         self._storage_policy = storage_policy
         self._places = places
         self._pool = pool
         self._tally = tally
         self._halted = halted
         self._journal = journal
-        self._home = policy.home(container)
+        self._home = there.home
         self._home_made = asyncio.Lock()
         self._has_home = policy.in_container
         self._buffers = Buffers(HELD_AT_ONCE)
@@ -107,62 +110,8 @@ class LargeUpload:
         # What can only be read from its beginning would be read twice for its MD5: from a bound on, segments save that.
         return not is_seekable(source) and not self._policy.forbidden and source.size >= SEQUENTIAL_CUTOFF
 
-    # What is there
-
-    async def same(self, source: SourceObject, info: ObjectInfo) -> Proof | None:
-        """The proof that the large object ``info`` has the bytes of ``source``; None when it has not, or none is to be
-        had. The source is hashed in the store's own segments, whoever made them."""
-        if info.size != source.size:
-            return None
-        known = await self.segments(info)
-        if known:
-            md5s = await self._hash(source, lengths(known))
-            return Proof(info.size, info.etag, known) if md5s == [one.md5 for one in known] else None
-        prefix = self._policy.prefix(info.name)
-        sizes = {one.segment_size for one, _ in await self._own(info.name)}
-        for size in sorted(size for size in sizes if size):
-            md5s = await self._hash(source, [len(span) for span in spans(info.size, size)])
-            if large_etag(md5s) == info.etag:
-                cut = zip(spans(info.size, size), md5s, strict=True)
-                segments = (
-                    Segment(self._home, name_segment(prefix, size, number, md5), len(span), md5)
-                    for number, (span, md5) in enumerate(cut)
-                )
-                return Proof(info.size, info.etag, tuple(segments))
-        return None
-
-    async def segments(self, info: ObjectInfo) -> tuple[Segment, ...] | None:
-        """The segments of a large object in the store; None where nothing proves which they are."""
-        if info.kind is Kind.SLO and (found := await self._store.segments(self._container, info.name)) is not None:
-            return found
-        if info.kind is Kind.DLO:
-            home, _, prefix = (info.manifest or "").partition("/")
-            if not prefix:
-                return None  # a manifest without a prefix would name all of a container
-            return tuple(Segment(home, one.name, one.size, one.etag) for one in await self._listed(home, prefix))
-        for home, prefix in (
-            (self._home, self._policy.prefix(info.name)),
-            (self._container + SEGMENTS_SUFFIX, f"{info.name}/"),
-            (self._container, f"{SEGMENTS_PREFIX}{info.name}/"),
-        ):
-            if (found := proven_groups(home, await self._listed(home, prefix), info.size, info.etag)) is not None:
-                return found
-        return None
-
-    async def replacing(self, info: ObjectInfo) -> None:
-        """Remember what must go once another object has taken the place of the large object ``info``."""
-        prefix = self._policy.prefix(info.name)
-        debts = [Debt(info.name, self._home, prefix)]
-        for one in await self.segments(info) or ():
-            ours = one.container == self._home and segment_of(prefix, one.name) is not None
-            if not ours and not one.name.endswith("/"):
-                debts.append(Debt(info.name, one.container, one.name))
-        await self._in_thread(self._journal.owe, debts)
-
-    # Sending
-
     async def send(self, source: SourceObject, content_type: str | None, there: ObjectInfo | None = None) -> Proof:
-        """Store the object and prove it; what is ``there`` stays when it turns out to be the same.
+        """Store the object and prove it; what is ``there`` stays when it is the same object of the same segments.
 
         Raises as ``Store.put``, and Interrupted when the run is stopped.
         """
@@ -178,11 +127,13 @@ class LargeUpload:
         await self._make_home()
         await self._in_thread(self._journal.owe, [Debt(source.name, self._home, self._policy.prefix(source.name))])
         for last in (isinstance(source, PassingObject), True):
-            stored = {one.text: entry for one, entry in await self._own(source.name)}
+            stored = {one.text: entry for one, entry in await self._there.own(source.name)}
             await self._send_segments(sending, stored)
             segments = self._named(sending)
             proof = Proof(sum(lengths(segments)), large_etag(one.md5 for one in segments), segments)
-            if there is not None and _is_proven(there, proof):
+            # The same ETag may be that of other segments, which are about to go.
+            same = there is not None and _is_proven(there, proof)
+            if same and await self._store.segments(self._container, source.name) == segments:
                 return proof
             try:
                 await self._store.put_manifest(
@@ -353,26 +304,6 @@ class LargeUpload:
                 yield Segment(self._home, self._segment_name(sending, number, md5), len(span), md5)
 
         return tuple(segments())
-
-    async def _hash(self, source: SourceObject, sizes: tuple[int, ...] | list[int]) -> list[str]:
-        """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""
-        if not is_seekable(source):
-            return await self._in_thread(digest_parts, source, sizes, self._halted)
-        # One size stands for all but the last in the journal; parts of mixed sizes are hashed each time.
-        even = all(size == sizes[0] for size in sizes[:-1]) and 0 < sizes[-1] <= sizes[0]
-        return await self._in_thread(hash_parts, source, sizes, self._halted, self._journal if even else None)
-
-    async def _own(self, name: str) -> list[tuple[SegmentName, ListingEntry]]:
-        """The segments of ours that there are for an object, those of interrupted uploads among them."""
-        prefix = self._policy.prefix(name)
-        entries = await self._listed(self._home, prefix)
-        return [(one, entry) for entry in entries if (one := segment_of(prefix, entry.name)) is not None]
-
-    async def _listed(self, home: str, prefix: str) -> list[ListingEntry]:
-        try:
-            return [entry async for page in self._store.list_objects(home, prefix=prefix) for entry in page]
-        except ContainerNotFound:
-            return []
 
     async def _make_home(self) -> None:
         async with self._home_made:

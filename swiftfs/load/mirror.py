@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import TooManyDeletes, printable
 from swiftfs.load.figures import noun_text
 from swiftfs.load.plan import wanted
-from swiftfs.model import INTERNAL_PREFIX, SEGMENTS_PREFIX, ListingEntry
+from swiftfs.model import ListingEntry, in_dataset
 from swiftfs.swift.removal import delete_names
 
 if TYPE_CHECKING:
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from swiftfs.swift.removal import Deleting
 
 log = logging.getLogger(__name__)
-
-OUTSIDE = (INTERNAL_PREFIX, SEGMENTS_PREFIX)
-"""Beginnings of names that are not part of any dataset."""
-
-
-def in_dataset(name: str, prefix: str) -> bool:
-    """Whether an object of this name belongs to the dataset at ``prefix``; a mount of it shows no other."""
-    return not name.startswith(OUTSIDE) and not name.removeprefix(prefix).startswith(OUTSIDE)
 
 
 def directories_of(names: Iterable[str]) -> set[str]:

@@ -143,6 +143,10 @@ def is_newer(info: ObjectInfo, mtime: int | None) -> bool:
     return mtime is not None and (info.last_modified if info.mtime is None else info.mtime) > mtime
 
 
+OWN_PLACE = "swiftfs keeps its own data there"
+"""Why an object that ``model.in_dataset`` does not count is left out."""
+
+
 def refusal(name: str, size: int) -> str | None:
     """Why an object of this name and size cannot be stored; None when it can.
 

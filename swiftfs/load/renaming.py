@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from swiftfs.load.plan import refusal
+from swiftfs.load.plan import OWN_PLACE, refusal
 from swiftfs.load.source import Refused
 from swiftfs.load.transform import Move, Rules, check_targets
+from swiftfs.model import in_dataset
 
 if TYPE_CHECKING:
     from swiftfs.load.source import SourceObject
@@ -29,7 +30,9 @@ def renamed(
     for one, (target, name) in zip(objects, pairs, strict=True):
         if target == name:
             loaded.append(one)
-        elif reason := refusal(prefix + target, one.size):
+        elif reason := refusal(prefix + target, one.size) or (
+            None if in_dataset(prefix + target, prefix) else OWN_PLACE
+        ):
             refused.append(Refused(one.name, f"would become {target}: {reason}"))
         else:
             # Every source's objects are dataclasses that keep elsewhere where their bytes are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ def outcome_error(result: LoadResult) -> SwiftFSError | None:
     if result.interrupted:
         return Interrupted(f"stopped: {noun_text(result.untried, 'file')} not tried", hint=again)
     if result.fatal is not None:
-        error = result.fatal
+        error = copy.copy(result.fatal)
         untried = f"{noun_text(result.untried, 'file')} not tried" if result.untried else None
         error.hint = "; ".join(filter(None, (error.hint, untried))) or None
         return error

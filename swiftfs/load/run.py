@@ -19,11 +19,11 @@ from swiftfs.errors import (
 )
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
-from swiftfs.load.leftovers import remove_abandoned, remove_leftovers, verify_large
+from swiftfs.load.leftovers import remove_abandoned, remove_leftovers
 from swiftfs.load.manifest import Described, write_manifest
-from swiftfs.load.mirror import Destination, check_deletes, delete_all, in_dataset
+from swiftfs.load.mirror import Destination, check_deletes, delete_all
 from swiftfs.load.options import LoadOptions
-from swiftfs.load.plan import Plan, make_plan
+from swiftfs.load.plan import OWN_PLACE, Plan, make_plan
 from swiftfs.load.progress import Display, shown
 from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL
@@ -33,6 +33,8 @@ from swiftfs.load.source import DirectorySource, Omitted, Refused, Source, Sourc
 from swiftfs.load.tally import Tally
 from swiftfs.load.upload import Upload
 from swiftfs.load.verify import Verified, verify
+from swiftfs.load.verify_large import verify_large
+from swiftfs.model import in_dataset
 
 if TYPE_CHECKING:
     from swiftfs.load.ports import Store
@@ -118,6 +120,15 @@ async def load_directory(
         return await interrupt.run(run.go())
 
 
+@dataclass(slots=True)
+class _End:
+    """What became of a run after its uploads, as in :class:`LoadResult`."""
+
+    deleted: int
+    verified: Verified | None = None
+    manifest: str | None = None
+
+
 class _Run:
     def __init__(
         self,
@@ -139,6 +150,11 @@ class _Run:
     async def go(self) -> LoadResult:
         request, tally, start = self._request, self.tally, self._clock()
         options = request.options
+        if request.rules is not None and options.deletes and options.filters.active:
+            raise UsageError(
+                "filters choose among the source's names, deletes among those that --transform makes of them",
+                hint="leave out the filters, or delete in a run without --transform",
+            )
         # Filters speak of the source's names, as rclone's do: what they leave out is not renamed either.
         objects, refused, omitted = _chosen(request, *await asyncio.to_thread(_walk, request.source))
         moves: tuple[Move, ...] = ()
@@ -165,21 +181,11 @@ class _Run:
         del objects
         outcome = await self._upload(plan, entries)
         failures.extend(outcome.failures)
-        verified = None
-        if outcome.fatal is None and not self._interrupt.presses and not request.dry_run:
-            tally.phase = "verifying"
-            verified = await self._verify(outcome.proofs)
-        digest = None
-        complete = outcome.fatal is None and not self._interrupt.presses and not failures
-        if complete and (request.dry_run or (verified is not None and not verified.unproven)):
-            if not request.dry_run:
-                await remove_abandoned(self._client, self._journal, request.container)
-            if options.delete_extra:
-                deleted = await self._delete(there)
-            if options.manifest and not request.dry_run:
-                digest = await self._write_manifest(plan, outcome.proofs)
-        elif options.delete_extra and there.doomed:
-            log.warning("nothing is deleted: not all of the source is in the container")
+        end = _End(deleted)
+        try:
+            await self._finish(end, plan, there, outcome, whole=not failures)
+        except SwiftFSError as error:
+            outcome.fatal = outcome.fatal or error  # what was done is told all the same
         counters = self._client.counters
         return LoadResult(
             files=tally.files,
@@ -193,15 +199,35 @@ class _Run:
             skipped=tally.skipped,
             failures=tuple(failures),
             omitted=tuple(omitted),
-            verified=verified,
+            verified=end.verified,
             fatal=outcome.fatal,
             interrupted=bool(self._interrupt.presses),
             dry_run=request.dry_run,
             moves=moves,
             trusted=tally.trusted,
-            deleted=deleted,
-            manifest=digest,
+            deleted=end.deleted,
+            manifest=end.manifest,
         )
+
+    async def _finish(
+        self, end: _End, plan: Plan[SourceObject], there: Destination, outcome: Outcome, *, whole: bool
+    ) -> None:
+        """Prove what was loaded, then delete and write what was asked for. ``whole``: no object has failed."""
+        request, options = self._request, self._request.options
+        going_on = outcome.fatal is None and not self._interrupt.presses
+        if going_on and not request.dry_run:
+            self.tally.phase = "verifying"
+            end.verified = await self._verify(outcome.proofs)
+        proven = request.dry_run or (end.verified is not None and not end.verified.unproven)
+        if going_on and whole and proven and not self._interrupt.presses:
+            if not request.dry_run:
+                await remove_abandoned(self._client, self._journal, request.container)
+            if options.delete_extra:
+                end.deleted = await self._delete(there)
+            if options.manifest and not request.dry_run:
+                end.manifest = await self._write_manifest(plan, outcome.proofs)
+        elif options.delete_extra and there.doomed:
+            log.warning("nothing is deleted: not all of the source is in the container")
 
     async def _destination(self, names: set[str] | None) -> Destination:
         """What the destination has of the source's ``names`` (None: of anything); makes the container when missing."""
@@ -240,11 +266,19 @@ class _Run:
         large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
         plain = {name: proof for name, proof in proofs.items() if name not in large} if large else proofs
         first = await verify(self._client, request.container, request.prefix, plain, self._pause)
-        second = await verify_large(self._client, request.container, request.large, self._journal, large, self._pause)
+        second = await verify_large(
+            self._client,
+            request.container,
+            request.large,
+            self._journal,
+            large,
+            self._pause,
+            at_once=request.checkers,
+        )
         unproven = first.unproven + second.unproven
         for one in unproven:
             del proofs[one.name]
-        await remove_leftovers(self._client, self._journal, proofs)
+        await remove_leftovers(self._client, self._journal, proofs, at_once=request.checkers)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
     async def _upload(self, plan: Plan[SourceObject], entries: list[ListingEntry]) -> Outcome:
@@ -310,7 +344,7 @@ def _chosen(
     filters, prefix = request.options.filters, request.prefix
     ours = [source for source in objects if not in_dataset(source.name, prefix)]
     omitted = [one for one in omitted if filters.keeps(one.name)]
-    omitted += [Omitted(source.name, "swiftfs keeps its own data there") for source in ours]
+    omitted += [Omitted(source.name, OWN_PLACE) for source in ours]
     own = {source.name for source in ours}
     return (
         [one for one in objects if filters.keeps(one.name.removeprefix(prefix), one.size) and one.name not in own],

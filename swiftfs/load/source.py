@@ -162,7 +162,9 @@ class DirectorySource:
                     one = self._entry(entry, relative)
                     found.append((entry.name + ("/" if isinstance(one, _Directory) else ""), one))
         except OSError as error:
-            return [Refused(_shown(relative or path), f"cannot list the directory: {error.strerror}", True)]
+            if not relative:
+                raise LocalFileError(f"cannot list the directory {printable(path)}: {error.strerror}") from None
+            return [Refused(_shown(relative), f"cannot list the directory: {error.strerror}", True)]
         found.sort(key=lambda pair: pair[0])
         return [one for _, one in found]
 

@@ -7,21 +7,23 @@ central directory of a zip says against a member.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from swiftfs.errors import Interrupted, UsageError
+from swiftfs.errors import Interrupted, UsageError, printable
 from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
 from swiftfs.load.archive_source import BATCH, BATCH_MEMBERS
 from swiftfs.load.held import HELD, HeldObject
 from swiftfs.load.member import Limits, placed, strip_count
 from swiftfs.load.passing import UNSIZED, Growing, PassingObject
-from swiftfs.load.plan import refusal
+from swiftfs.load.plan import OWN_PLACE, refusal
 from swiftfs.load.source import Refused
 from swiftfs.load.tarfiles import TarArchive, decompressed
 from swiftfs.load.zipstream import DisownedMember, ZipStream
+from swiftfs.model import in_dataset
 
 if TYPE_CHECKING:
     from swiftfs.load.tarfiles import TarMember
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
     Streamed = TarMember | ZipStreamMember
     Found = Streamed | RefusedMember | DirectoryMember | DisownedMember
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ class StreamSource:
         self._limits = limits or Limits()
         self._strip = naming.strip
         self._top: str | None = None
-        self._targets: dict[str, int] = {}
+        self._targets: set[str] = set()
+        self._accepted: dict[int, str] = {}
         self._members: Iterator[tuple[int, Found]] | None = None
         self._waiting: tuple[int, Streamed] | None = None
         self._growing: Growing | None = None
@@ -142,16 +148,19 @@ class StreamSource:
         if isinstance(member, RefusedMember):
             return Refused(member.name, member.reason)
         if isinstance(member, DisownedMember):
-            for target, one in self._targets.items():
-                if one == member.number:
-                    return Withdrawn(self._naming.prefix + target, member.reason)
-            return None  # it was refused when it came
+            target = self._accepted.get(member.number)
+            # None: it was refused when it came.
+            return None if target is None else Withdrawn(self._naming.prefix + target, member.reason)
         if member.size is not None and left < member.size <= HELD:
             self._waiting = number, member
             return None
         name, reason = self._named(number, member.name, member.size or 0, rules)
         if reason is not None:
             return Refused(member.name, reason)
+        if not in_dataset(name, self._naming.prefix):
+            log.warning("left out: %s: %s", printable(member.name), OWN_PLACE)
+            del self._accepted[number]
+            return None
         growing = Growing(name, member, self._halted)
         if member.size is not None and member.size > HELD:
             return PassingObject(name, member.mtime, member.size, growing)
@@ -184,5 +193,6 @@ class StreamSource:
             path = rules.target(path)
         if path in self._targets:
             return path, "has the name of a member before it"
-        self._targets[path] = number
+        self._targets.add(path)
+        self._accepted[number] = path
         return self._naming.prefix + path, refusal(self._naming.prefix + path, size)

@@ -37,6 +37,7 @@ from swiftfs.load.proof import Failure, Proof
 from swiftfs.load.reading import SMALL, SourceBody, is_seekable, known_digest, read_whole
 from swiftfs.load.ready import Ready
 from swiftfs.load.segments import LargePolicy
+from swiftfs.load.stored_large import StoredLarge
 from swiftfs.model import Kind, Limits
 
 if TYPE_CHECKING:
@@ -112,11 +113,14 @@ class Upload:
         self._journal = journal or Journal(None)
         self._ready = Ready(self._journal)
         self._committing: Future[None] | None = None
+        policy = large or LargePolicy()
+        self._there = StoredLarge(store, container, policy, pool=self._pool, halted=halted, journal=self._journal)
         self._large = LargeUpload(
             store,
             container,
-            large or LargePolicy(),
+            policy,
             limits or Limits(),
+            self._there,
             storage_policy=storage_policy,
             places=self._places,
             pool=self._pool,
@@ -151,16 +155,20 @@ class Upload:
                 return
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)  # what is known at once would keep the loop from everything else
-            source = step.source
             try:
-                job = await self._decide(step)
-                if job is not None and step.there and not await self._may_replace(source):
-                    continue
+                job = await self._job_for(step)
             except SwiftFSError as error:
-                self._failed(source, error)
+                self._failed(step.source, error)
                 continue
             if job is not None:
                 await self._queue.put(job)
+
+    async def _job_for(self, step: Step[SourceObject]) -> _Job | None:
+        """The job of sending the object, or None when the store has it already or is to keep what it has."""
+        job = await self._decide(step)
+        if job is not None and step.there and not await self._may_replace(step.source):
+            return None
+        return job
 
     async def _decide(self, step: Step[SourceObject]) -> _Job | None:
         """The job of sending the object, or None when the store has it already."""
@@ -171,11 +179,11 @@ class Upload:
                 info = await self._store.head(self._container, source.name)
                 step = after_head(source, info, compare)
                 if info.kind is not Kind.PLAIN and step.action is not Action.SKIP:
-                    if compare is not Compare.NOTHING and (proof := await self._large.same(source, info)) is not None:
+                    if compare is not Compare.NOTHING and (proof := await self._there.same(source, info)) is not None:
                         self._skipped(source, proof)
                         return None
                     if not self._dry_run:
-                        await self._large.replacing(info)
+                        await self._there.replacing(info)
             except ContainerNotFound:
                 raise
             except NotFound:

@@ -51,6 +51,8 @@ DAMAGED_ATTEMPTS = 3
 is damage in the store."""
 SLOWEST_PUT = 64 * 1024
 """Bytes a second a PUT is expected to make: its deadline grows with its size at this rate."""
+ON_THE_WAY = 16 * 1024 * 1024
+"""Bytes of a body that buffers on the way may hold when its last one has left: the answer waits for these alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,7 @@ class Client(LargeObjects):
                     headers=headers,
                     body=body,
                     extra_time=size / SLOWEST_PUT,
+                    extra_silence=min(size, ON_THE_WAY) / SLOWEST_PUT,
                 )
             except NotFound as error:
                 raise _about_container(error, container) from None

@@ -37,16 +37,16 @@ class RateLimit:
         self._next_byte = 0.0
         self._next_request = 0.0
 
-    async def request(self) -> float:
-        """Wait until one more request may be sent; returns the seconds waited."""
+    async def request(self, waited: Callable[[float], None]) -> None:
+        """Wait until one more request may be sent; ``waited`` is told the seconds before the wait begins."""
         if self._requests is None:
-            return 0.0
+            return
         now = self._clock()
         turn = max(now, self._next_request)
         self._next_request = turn + 1.0 / self._requests
         if turn > now:
+            waited(turn - now)
             await self._sleep(turn - now)
-        return turn - now
 
     def slowed(
         self, body: bytes | AsyncIterator[Piece] | None, waited: Callable[[float], None]

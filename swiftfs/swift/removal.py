@@ -1,17 +1,20 @@
 """Emptying a container: bulk deletes of whatever a listing shows, large objects with their segments.
 
+Only what lies where clients keep segments goes with a large object (``model.is_segment_place``): somebody may have made
+one of objects that stay.
+
 Nothing is deleted after a listing that failed: all names are read before the first is deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, UsageError, printable
-from swiftfs.model import Kind, ListingEntry, ObjectInfo
+from swiftfs.model import Kind, ListingEntry, ObjectInfo, Segment, is_segment_place
 
 if TYPE_CHECKING:
     from swiftfs.swift.client import Client
@@ -36,6 +39,8 @@ class Deleting(Protocol):
     def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]: ...
 
     async def head(self, container: str, name: str) -> ObjectInfo: ...
+
+    async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None: ...
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None: ...
 
@@ -93,10 +98,10 @@ async def delete_names(client: Deleting, container: str, names: Sequence[str], s
     rest = [name for name in names if name not in gone]
     if not rest:
         return
-    _all_gone(container, await client.bulk_delete(container, rest))
+    all_gone(container, await client.bulk_delete(container, rest))
 
 
-def _all_gone(container: str, outcome: BulkOutcome) -> None:
+def all_gone(container: str, outcome: BulkOutcome) -> None:
     """Raises Incomplete when a bulk delete has left something."""
     if outcome.errors:
         path, status = outcome.errors[0]
@@ -115,7 +120,7 @@ async def _delete_large(client: Deleting, container: str, names: Sequence[str]) 
             try:
                 info = await client.head(container, name)
                 if info.kind is Kind.SLO:
-                    await client.delete(container, name, with_segments=True)
+                    await _delete_static(client, container, name)
                 elif info.kind is Kind.DLO:
                     await _delete_dynamic(client, container, info)
                 else:
@@ -127,6 +132,16 @@ async def _delete_large(client: Deleting, container: str, names: Sequence[str]) 
     return [found for found in await asyncio.gather(*(one(name) for name in names)) if found is not None]
 
 
+async def _delete_static(client: Deleting, container: str, name: str) -> None:
+    """Delete an SLO with its segments: by one request, unless some of them are objects of their own."""
+    segments = await client.segments(container, name)
+    if segments is None or all(is_segment_place(one.container, one.name) for one in segments):
+        await client.delete(container, name, with_segments=True)
+        return
+    await client.delete(container, name)
+    await _delete_segments(client, [(one.container, one.name) for one in segments])
+
+
 async def _delete_dynamic(client: Deleting, container: str, info: ObjectInfo) -> None:
     """Delete a DLO: its manifest first, so that nobody reads half of it, then what it pointed to."""
     await client.delete(container, info.name)
@@ -136,5 +151,14 @@ async def _delete_dynamic(client: Deleting, container: str, info: ObjectInfo) ->
     if not prefix:
         return  # a manifest without a prefix would name all of a container
     names = [entry.name async for page in client.list_objects(home, prefix=prefix) for entry in page]
-    if names:
-        _all_gone(home, await client.bulk_delete(home, names))
+    await _delete_segments(client, [(home, name) for name in names])
+
+
+async def _delete_segments(client: Deleting, places: Iterable[tuple[str, str]]) -> None:
+    """Delete those of ``places``, container and name, that can only be segments."""
+    doomed: dict[str, list[str]] = {}
+    for home, name in places:
+        if is_segment_place(home, name):
+            doomed.setdefault(home, []).append(name)
+    for home, names in doomed.items():
+        all_gone(home, await client.bulk_delete(home, names))

@@ -172,16 +172,18 @@ class Transport:
         body: Body | None = None,
         limit: int = PIECE,
         extra_time: float = 0.0,
+        extra_silence: float | None = None,
     ) -> Answer:
         """One request and its whole answer of at most ``limit`` bytes; a 2xx, or it raises.
 
-        ``extra_time`` seconds are added to the deadline and to the stall timer for work that takes long by its size.
+        ``extra_time`` seconds are added to the deadline for work that takes long by its size, and ``extra_silence``
+        seconds to the stall timer, which runs from the last byte of the body; None: as many.
         """
         attempts = _Attempts(self)
+        stall = self._stall + (extra_time if extra_silence is None else extra_silence)
         async with _within(self._deadline + extra_time, attempts):
             while True:
                 try:
-                    stall = self._stall + extra_time
                     async with self._send(method, path, query, headers, body, attempts, stall) as response:
                         content = await self._read(response, limit, stall)
                         return Answer(response.status, response.headers, content)
@@ -268,7 +270,7 @@ class Transport:
             data = source.pieces()
             sent_headers["Content-Length"] = str(body.size)
         if self._rate is not None:
-            attempts.extend(await self._rate.request())
+            await self._rate.request(attempts.extend)
             if isinstance(data, bytes):
                 sent_headers["Content-Length"] = str(len(data))
             data = self._rate.slowed(data, attempts.extend)

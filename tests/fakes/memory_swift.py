@@ -226,10 +226,12 @@ class MemorySwift:
         self.manifests[container, name] = tuple(segments)
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
-        """Remove one object."""
+        """Remove one object; ``with_segments`` removes what an SLO's manifest names, too."""
         self._request("DELETE", container, name)
         self._stored(container, name)
         del self.held[container][name]
+        for one in self.manifests.pop((container, name), ()) if with_segments else ():
+            self.held[one.container].pop(one.name, None)
 
     async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkDeleted:
         """Remove many objects in one request."""

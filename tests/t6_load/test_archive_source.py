@@ -16,6 +16,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ from swiftfs.errors import Incomplete, SwiftFSError, UsageError
 from swiftfs.load import archive_upload
 from swiftfs.load.apply import transform_directory
 from swiftfs.load.archive_source import BATCH
+from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.held import BUDGET, ByteBudget, HeldObject
+from swiftfs.load.options import LoadOptions
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
@@ -87,14 +90,45 @@ def load(
     dry_run: bool = False,
     strip: int | None = None,
     sha256: str | None = None,
+    options: LoadOptions | None = None,
 ) -> LoadResult:
     async def run() -> LoadResult:
         wanted = SourceRequest(str(source), prefix, strip=strip, sha256=sha256)
         async with opened_source(wanted) as opened:
             request = LoadRequest(opened, "c", prefix, transfers=4, checkers=2, dry_run=dry_run, rules=rules)
+            request = replace(request, options=options or LoadOptions())
             return await load_directory(store, request, Silent(), pause=lambda _: asyncio.sleep(0))
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("size", [3, 300_000])
+def test_compare_modes_hold_for_members_too(tmp_path: Path, kind: str, size: int) -> None:
+    """--immutable fails for a member that differs from the object that is there, and replaces nothing."""
+    archive = MAKERS[kind](tmp_path / f"x.{kind}", [("a", b"a" * size), ("b", b"b")])
+    store = MemorySwift(held={"c": {}})
+    store.alter("c", "a", b"x" * size)
+    result = load(store, archive, options=LoadOptions(immutable=True))
+    assert store.bodies("c") == {"a": b"x" * size, "b": b"b"}
+    assert list(failures(result)) == ["a"]
+    assert "--immutable" in failures(result)["a"]
+
+
+@pytest.mark.logs("nothing is deleted")
+def test_a_refused_member_is_not_lost_in_a_filter(tmp_path: Path) -> None:
+    """A member that is refused is named by the path that filters see: one that they keep is a failure of the run."""
+    archive = make_tar(tmp_path / "Food-11.tar", [("Food-11/training/a", b"a")])
+    with tarfile.open(archive, "a") as tar:
+        link = tarfile.TarInfo("Food-11/training/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "a"
+        tar.addfile(link)
+    store = MemorySwift(held={"c": {}})
+    store.alter("c", "training/link", b"old")
+    filters = make_filters(FilterTexts(include=["/training/**"]))
+    result = load(store, archive, options=LoadOptions(filters=filters, delete_extra=True))
+    assert list(failures(result)) == ["training/link"]
+    assert store.bodies("c") == {"training/a": b"a", "training/link": b"old"}
 
 
 def failures(result: LoadResult) -> dict[str, str]:
@@ -364,6 +398,7 @@ def test_a_held_object_reads_as_a_file_does() -> None:
 MEASURED = """
 import asyncio, sys
 from fakes.memory_swift import MemorySwift
+from swiftfs.load.options import LoadOptions
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, load_directory

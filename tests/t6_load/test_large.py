@@ -18,6 +18,7 @@ from swiftfs.errors import Incomplete, Rejected, Unavailable
 from swiftfs.load import large
 from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.journal import Journal
+from swiftfs.load.options import LoadOptions
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
@@ -245,16 +246,109 @@ def test_another_clients_large_object_with_the_same_bytes_is_skipped(tree: Path)
         assert (result.sent, result.skipped) == (1, 1)
 
 
-def test_a_segment_that_is_lost_or_altered_is_noticed_and_the_next_load_mends_it(tree: Path) -> None:
-    """A large object whose manifest is good but whose segment is not is unproven."""
-    memory = store()
+@pytest.mark.parametrize("harm", ["lost", "altered"])
+@pytest.mark.parametrize("readable", [True, False])
+def test_the_next_load_mends_a_segment_that_is_lost_or_altered(tree: Path, harm: str, readable: bool) -> None:
+    """A large object whose manifest is good but whose segment is not gets that one segment anew, and is proven."""
+    memory = store(readable=readable)
     proven(run(memory, tree), 2)
     _, name = sorted(segments_of(memory))[3]
-    del memory.held["c_segments"][name]
+    if harm == "lost":
+        del memory.held["c_segments"][name]
+    else:
+        memory.alter("c_segments", name, b"x" * SEGMENT)
+    memory.log.clear()
+    result = run(memory, tree)
+    proven(result, 2)
+    assert (result.sent, result.skipped) == (1, 1)
+    assert [one for one in memory.puts() if one] == [name]
+    assert held_segments(memory) == segments_of(memory)
+    again = run(memory, tree)
+    assert (again.sent, again.skipped) == (0, 2)
+
+
+def test_a_segment_that_is_lost_behind_the_load_is_noticed(tree: Path) -> None:
+    """An object whose segment is gone when the proof is made is not called done, and the others are."""
+    memory = store()
+
+    def lose(method: str, container: str, name: str) -> None:
+        heads = [one for one in memory.log if one == ("HEAD", "c", "big")]
+        if (method, name) == ("HEAD", "big") and len(heads) == 2:
+            del memory.held["c_segments"][min(memory.held["c_segments"])]
+
+    memory.faults.append(lose)
     result = run(memory, tree)
     assert isinstance(outcome_error(result), Incomplete)
     assert result.verified is not None
+    assert [one.name for one in result.verified.unproven] == ["big"]
     assert "1 of its 8 segments" in result.verified.unproven[0].reason
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("with_parts", [True, False])
+def test_objects_of_which_another_client_made_a_larger_one_stay(tree: Path, dynamic: bool, with_parts: bool) -> None:
+    """When a load replaces a large object whose parts lie in the container as objects of their own, the parts stay."""
+    memory = store()
+    parts = {f"parts/{number}": os.urandom(SEGMENT) for number in range(2)}
+    for name, part in parts.items():
+        memory.alter("c", name, part)
+        if with_parts:
+            (tree / "parts").mkdir(exist_ok=True)
+            (tree / name).write_bytes(part)
+    if dynamic:
+        memory.store_large("c", "big", b"".join(parts.values()), Kind.DLO)
+        stored = memory.held["c"]["big"]
+        memory.held["c"]["big"] = replace(stored, info=replace(stored.info, manifest="c/parts/"))
+    else:
+        segments = [Segment("c", name, SEGMENT, hashlib.md5(part).hexdigest()) for name, part in parts.items()]
+        asyncio.run(memory.put_manifest("c", "big", segments))
+    proven(run(memory, tree), 4 if with_parts else 2)
+    assert memory.bodies("c")["big"] == (tree / "big").read_bytes()
+    assert {name: memory.bodies("c").get(name) for name in parts} == parts
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_mirror_that_deletes_a_large_object_keeps_the_parts_that_are_objects(tree: Path, clean: bool) -> None:
+    """Segments go with the large object that a mirror deletes, but not what lies elsewhere under a name of its own."""
+    memory = store()
+    places = {("c", "parts/0"): b"a" * SEGMENT, ("c_segments", "all/1/0"): b"b" * SEGMENT}
+    asyncio.run(memory.create_container("c_segments"))
+    for (container, name), part in places.items():
+        memory.alter(container, name, part)
+    segments = [Segment(*place, SEGMENT, hashlib.md5(part).hexdigest()) for place, part in places.items()]
+    asyncio.run(memory.put_manifest("c", "all", segments))
+    (tree / "parts").mkdir()
+    (tree / "parts" / "0").write_bytes(b"a" * SEGMENT)
+    request = LoadRequest(
+        DirectorySource(str(tree)), "c", large=POLICY, options=LoadOptions(delete_extra=not clean, clean=clean)
+    )
+    proven(asyncio.run(load_directory(memory, request, Silent(), pause=no_pause)), 3)
+    assert sorted(memory.bodies("c")) == ["big", "parts/0", "small"]
+    assert held_segments(memory) == segments_of(memory)
+
+
+def test_many_large_objects_are_proven_side_by_side_and_wait_together(tmp_path: Path) -> None:
+    """However many large objects are not to be proven, a run pauses twice for all of them."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(30):
+        (root / f"big{number}").write_bytes(os.urandom(2 * SEGMENT))
+    memory = store()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    def empty(method: str, container: str, name: str) -> None:
+        if len([one for one in memory.log if one[0] == "HEAD"]) == 31:
+            memory.held["c_segments"] = {}
+
+    memory.faults.append(empty)
+    request = LoadRequest(DirectorySource(str(root)), "c", transfers=4, checkers=2, large=POLICY)
+    result = asyncio.run(load_directory(memory, request, Silent(), pause=pause))
+    assert result.verified is not None
+    assert len(result.verified.unproven) == 30
+    assert pauses == [1.0, 4.0]
 
 
 @pytest.mark.row("O3")

@@ -15,7 +15,8 @@ from fakes.programs import write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Incomplete, TooManyDeletes, TransferLimit, Unavailable
+from swiftfs.errors import Incomplete, LocalFileError, TooManyDeletes, TransferLimit, Unavailable, UsageError
+from swiftfs.load.apply import load_rules
 from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.manifest import manifest_digest, parse_manifest
 from swiftfs.load.options import LoadOptions
@@ -111,6 +112,55 @@ def test_immutable_is_an_error_of_each_object_that_differs(tmp_path: Path) -> No
     assert store.puts() == ["new"]
     assert sorted(one.name for one in result.failures) == ["other", "size"]
     assert isinstance(outcome_error(result), Incomplete)
+
+
+@pytest.mark.parametrize("filters", [{"include": ["/training/**"]}, {"files": ["training/1"]}])
+def test_a_source_that_cannot_be_listed_is_an_error_whatever_is_left_out(
+    tmp_path: Path, filters: dict[str, list[str]]
+) -> None:
+    """A source that is gone never counts as an empty one: nothing is sent, and a mirror deletes nothing."""
+    store = store_of({"training/1": b"1"})
+    options = LoadOptions(delete_extra=True, filters=make_filters(FilterTexts(**filters)))
+    with pytest.raises(LocalFileError, match=r"cannot list the directory .*gone"):
+        load(store, tmp_path / "gone", options)
+    assert store.bodies("c") == {"training/1": b"1"}
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_filters_and_deletes_do_not_go_with_new_names(tmp_path: Path, clean: bool) -> None:
+    """What a filter leaves out by its name in the source could be deleted by the name that it has in the container."""
+    write_tree(tmp_path, {"training/3_1.jpg": b"1"})
+    store = store_of({"training/class_03/3_1.jpg": b"1"})
+    options = LoadOptions(
+        filters=make_filters(FilterTexts(exclude=["/training/3_*"])), delete_extra=not clean, clean=clean
+    )
+    request = LoadRequest(DirectorySource(str(tmp_path)), "c", rules=load_rules("food11"), options=options)
+    with pytest.raises(UsageError, match="leave out the filters"):
+        asyncio.run(load_directory(store, request, Silent(), pause=no_pause))
+    assert store.bodies("c") == {"training/class_03/3_1.jpg": b"1"}
+
+
+@pytest.mark.parametrize("broken", ["listing", "delete", "manifest"])
+def test_what_fails_after_the_uploads_hides_nothing_of_them(tmp_path: Path, broken: str) -> None:
+    """When the proof, the deletes or the manifest cannot be had, the run is an error and its result is there."""
+    write_tree(tmp_path, {"a": b"a", "b": b"b"})
+    store = store_of({"old": b"old"})
+
+    def fail(method: str, _: str, name: str) -> None:
+        proving = method == "GET" and len(store.puts()) == 2
+        if {
+            "listing": proving,
+            "delete": method == "POST",
+            "manifest": method == "PUT" and name.startswith(".swiftfs/"),
+        }[broken]:
+            raise Unavailable("the store is away")
+
+    store.faults.append(fail)
+    result = load(store, tmp_path, LoadOptions(delete_extra=True, manifest=True))
+    assert isinstance(result.fatal, Unavailable)
+    assert (result.sent, result.untried, result.manifest) == (2, 0, None)
+    assert (result.verified is None) == (broken == "listing")
+    assert ("old" in store.bodies("c")) == (broken != "manifest")
 
 
 letters = st.dictionaries(st.sampled_from([f"{a}/{b}" for a in "xy" for b in "abc"]), st.binary(max_size=3))
