@@ -6,8 +6,8 @@ import time
 
 import click
 
-from swiftfs.cli.load import is_quiet
 from swiftfs.cli.parameters import DURATION
+from swiftfs.cli.saying import is_quiet
 
 
 @click.command("extract")

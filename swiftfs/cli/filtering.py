@@ -29,10 +29,6 @@ _OPTIONS = (
     click.option("--min-size", type=LIMIT, metavar="SIZE", help="Not files smaller than this; KiB without a unit."),
     click.option("--max-size", type=LIMIT, metavar="SIZE", help="Not files larger than this; KiB without a unit."),
 )
-NAMES = (
-    "include", "include_from", "exclude", "exclude_from", "rules", "filter_from", "files_from", "min_size", "max_size"
-)  # fmt: skip
-"""What the options are called as arguments of a command."""
 
 
 def filter_options(command: C) -> C:

@@ -11,6 +11,7 @@ import click
 
 from swiftfs.cli.load_options import load_options, options_from, rate_from
 from swiftfs.cli.parameters import DURATION, SIZE
+from swiftfs.cli.saying import is_logged, is_quiet, show_moves
 from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def load(
     import asyncio
 
     from swiftfs.config import find_remote
-    from swiftfs.errors import UsageError, printable
+    from swiftfs.errors import UsageError
     from swiftfs.load.progress import choose_display
     from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
@@ -177,12 +178,10 @@ def load(
     }
     quiet = is_quiet()
     general = click.get_current_context().find_root().obj
-    logged = bool(general.get("json") or general.get("log_file"))
-    display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=logged)
+    display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=is_logged())
     result = asyncio.run(_run(remote, wanted, options, display, rate_from(given)))
     if dry_run and transform is not None:
-        for move in result.moves:
-            click.echo(f"{printable(move.source)} -> {printable(move.target)}")
+        show_moves(result.moves)
     if general.get("json"):
         _log_result(result)
     else:
@@ -239,11 +238,6 @@ def destination(text: str | None, environ: Mapping[str, str]) -> RemotePath:
         )
     name, _, prefix = container.partition("/")
     return RemotePath(remotes[0], name, prefix)
-
-
-def is_quiet() -> bool:
-    """Whether only errors are to be shown, as the frame's -q says."""
-    return logging.getLogger("swiftfs").getEffectiveLevel() >= logging.ERROR
 
 
 def _absolute(source: str) -> str:

@@ -40,10 +40,6 @@ _OPTIONS = (
     ),
     click.option("--manifest", is_flag=True, help="Write the dataset's manifest; print its digest, the version."),
 )
-NAMES = (
-    "checksum", "size_only", "ignore_existing", "update", "ignore_times", "immutable", "delete_extra", "clean",
-    "max_delete", "max_transfer", "manifest",
-)  # fmt: skip
 
 
 def load_options(command: C) -> C:

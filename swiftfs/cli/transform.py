@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from swiftfs.cli.load import is_quiet
+from swiftfs.cli.saying import is_quiet, show_moves
 
 
 @click.command("transform")
@@ -37,8 +37,7 @@ def transform(directory: str, rules: str, dry_run: bool) -> None:
 
     result = transform_directory(directory, load_rules(rules), dry_run=dry_run)
     if dry_run:
-        for move in result.moves:
-            click.echo(f"{printable(move.source)} -> {printable(move.target)}")
+        show_moves(result.moves)
     for refused in result.refused:
         click.echo(f"failed: {printable(refused.name)}: {printable(refused.reason)}", err=True)
     if not is_quiet():

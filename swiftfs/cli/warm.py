@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import click
 
 from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
+from swiftfs.cli.saying import is_logged
 from swiftfs.errors import SwiftFSError, UsageError
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,8 @@ def warm(context: click.Context, mountpoint: Path, paths: tuple[str, ...], wait:
     if not wait:
         click.echo(f"fetching {figures['files']:,} files, {figures['size']:,} bytes")
         return
-    general = context.find_root().obj or {}
     try:
-        with _shown(logged=bool(general.get("json") or general.get("log_file"))) as show:
+        with _shown(logged=is_logged()) as show:
             while not figures["ended"]:
                 show(figures)
                 time.sleep(POLL)

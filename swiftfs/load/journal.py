@@ -120,6 +120,11 @@ class Journal:
             self._fresh[name, span, number] = (text, md5)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a call would wait for another thread's, which may wait for the disk."""
+        return self._lock.locked()
+
+    @property
     def is_due(self) -> bool:
         """Whether what was noted should be on the disk by now."""
         return bool(self._fresh) and self._clock() - self._committed >= COMMIT_EVERY

@@ -49,10 +49,11 @@ from swiftfs.model import (
 from swiftfs.swift.large import BadSegments
 
 if TYPE_CHECKING:
-    from swiftfs.load.ports import Body, Store
+    from swiftfs.load.ports import Store
     from swiftfs.load.source import Seekable, SourceObject
     from swiftfs.load.stored_large import StoredLarge
     from swiftfs.load.tally import Tally
+    from swiftfs.swift.body import Body
 
 log = logging.getLogger(__name__)
 

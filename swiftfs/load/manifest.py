@@ -19,7 +19,7 @@ from swiftfs.errors import Damaged, NotFound, UsageError
 from swiftfs.model import INTERNAL_PREFIX
 
 if TYPE_CHECKING:
-    from swiftfs.load.ports import Body
+    from swiftfs.load.ports import Store
     from swiftfs.load.proof import Proof
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -41,21 +41,6 @@ class Described:
         if proof.segments is None:
             return Described(name, proof.size, proof.md5, mtime)
         return Described(name, proof.size, None, mtime, proof.md5)
-
-
-class Writing(Protocol):
-    """What writing needs of a store: a method of ``swift.client.Client``."""
-
-    async def put(
-        self,
-        container: str,
-        name: str,
-        body: bytes | Body,
-        *,
-        md5: str,
-        mtime: int | None = None,
-        content_type: str | None = None,
-    ) -> str: ...
 
 
 class Reading(Protocol):
@@ -89,7 +74,7 @@ def parse_manifest(text: bytes, digest: str) -> list[Described]:
     return [_parsed(json.loads(line)) for line in text.splitlines()]
 
 
-async def write_manifest(store: Writing, container: str, objects: Iterable[Described]) -> str:
+async def write_manifest(store: Store, container: str, objects: Iterable[Described]) -> str:
     """Keep the manifest of ``objects`` in the container; returns its digest. Raises as ``Client.put``."""
     text = manifest_text(objects)
     digest = manifest_digest(text)

@@ -35,19 +35,13 @@ def directories_of(names: Iterable[str]) -> set[str]:
     return found
 
 
-def doomed(
-    page: Iterable[ListingEntry], prefix: str, filters: Filters, names: Collection[str], directories: Collection[str]
-) -> list[ListingEntry]:
-    """The entries of a listing page that are to be deleted when the source has ``names`` in ``directories``.
-
-    With neither: all that the filters let a command see below ``prefix``.
-    """
-    return [entry for entry in page if _is_doomed(entry, prefix, filters, names, directories)]
-
-
-def _is_doomed(
+def is_doomed(
     entry: ListingEntry, prefix: str, filters: Filters, names: Collection[str], directories: Collection[str]
 ) -> bool:
+    """Whether the entry is to be deleted when the source has ``names`` in ``directories``.
+
+    With neither: whether it is among all that the filters let a command see below ``prefix``.
+    """
     if entry.name in names or not in_dataset(entry.name, prefix):
         return False
     path = entry.name.removeprefix(prefix)
@@ -90,7 +84,8 @@ class Destination:
     def add(self, page: list[ListingEntry]) -> None:
         """Take note of one page."""
         if self._options.deletes:
-            gone = doomed(page, self._prefix, self._options.filters, self._spared, self._directories)
+            options, spared = self._options, self._spared
+            gone = [one for one in page if is_doomed(one, self._prefix, options.filters, spared, self._directories)]
             self.doomed.extend(gone)
             if self._options.clean:
                 names = {entry.name for entry in gone}
@@ -103,13 +98,10 @@ async def delete_all(store: Deleting, container: str, entries: list[ListingEntry
 
     Raises Incomplete when some could not be deleted.
     """
+    level, word = (logging.WARNING, "would delete") if dry_run else (logging.INFO, "delete")
     for entry in entries:
-        log.log(logging.WARNING if dry_run else logging.INFO, "%s: %s", _word(dry_run), printable(entry.name))
+        log.log(level, "%s: %s", word, printable(entry.name))
     if not dry_run and entries:
         suspects = [entry.name for entry in entries if entry.may_be_large]
         await delete_names(store, container, [entry.name for entry in entries], suspects)
     return len(entries)
-
-
-def _word(dry_run: bool) -> str:
-    return "would delete" if dry_run else "delete"

@@ -9,15 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from swiftfs.model import Limits, ListingEntry, ObjectInfo, Segment
-
-
-class Body(Protocol):
-    """A body of ``size`` bytes that can be opened anew for each attempt."""
-
-    @property
-    def size(self) -> int: ...
-
-    def open(self) -> AsyncIterator[bytes | memoryview]: ...
+    from swiftfs.swift.body import Body
+    from swiftfs.swift.removal import BulkOutcome
 
 
 class Counted(Protocol):
@@ -31,16 +24,6 @@ class Counted(Protocol):
 
     @property
     def logins(self) -> int: ...
-
-
-class BulkOutcome(Protocol):
-    """What a bulk delete did; ``errors`` holds quoted ``container/name`` and status of what is still there."""
-
-    @property
-    def deleted(self) -> int: ...
-
-    @property
-    def errors(self) -> tuple[tuple[str, str], ...]: ...
 
 
 class Store(Protocol):
@@ -59,7 +42,7 @@ class Store(Protocol):
         self,
         container: str,
         name: str,
-        body: bytes | Body,
+        body: Body,
         *,
         md5: str,
         mtime: int | None = None,

@@ -307,7 +307,7 @@ class Upload:
 
     def _known(self, source: SourceObject) -> str | None:
         """The MD5 of an object that can be had without waiting: from the journal, or read from memory."""
-        if is_seekable(source) and (identity := source.identity()) is not None:
+        if is_seekable(source) and (identity := source.identity()) is not None and not self._journal.is_busy:
             if (known := self._journal.known(source.name, identity[0])) is not None:
                 return known
             if (content := self._ready.read(source)) is not None:

@@ -16,25 +16,24 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import (
     Changed,
     Conflict,
-    ContainerNotFound,
     Damaged,
     DeadlineExceeded,
-    Forbidden,
     NotFound,
-    Rejected,
     SwiftFSError,
     Truncated,
     Unavailable,
 )
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
-from swiftfs.swift.body import Body
 from swiftfs.swift.large import LargeObjects
 from swiftfs.swift.listing import listing_page
-from swiftfs.swift.transport import Answer, Counters, Transport, open_transport
+from swiftfs.swift.translate import about_container, about_object
+from swiftfs.swift.transport import Transport, open_transport
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
+    from swiftfs.swift.answer import Answer, Counters
+    from swiftfs.swift.body import Body
     from swiftfs.swift.rate import RateLimit
 
 PAGE = 10_000
@@ -115,7 +114,7 @@ class Client(LargeObjects):
         try:
             answer = await self._transport.request("HEAD", wire.container_path(container))
         except SwiftFSError as error:
-            raise _about_container(error, container) from None
+            raise about_container(error, container) from None
         headers = answer.headers
         return ContainerInfo(
             container,
@@ -138,7 +137,7 @@ class Client(LargeObjects):
                 "the container is not empty", container=container, txid=error.txid, hint="use purge, or delete first"
             ) from None
         except SwiftFSError as error:
-            raise _about_container(error, container) from None
+            raise about_container(error, container) from None
 
     # Listings
 
@@ -164,7 +163,7 @@ class Client(LargeObjects):
             try:
                 kept = await listing_page(self._transport, path, query)
             except SwiftFSError as error:
-                raise _about_container(error, container) from None
+                raise about_container(error, container) from None
             if not kept:
                 return
             yield kept
@@ -183,7 +182,7 @@ class Client(LargeObjects):
             answer = await self._transport.request("HEAD", wire.object_path(container, name))
             return wire.object_info(name, answer.headers)
         except SwiftFSError as error:
-            raise _about_object(error, container, name) from None
+            raise about_object(error, container, name) from None
 
     async def get(self, container: str, version: ObjectVersion | str, span: ByteRange | None = None) -> bytes:
         """The object's bytes, or those of ``span``; exactly as many as asked for.
@@ -250,11 +249,11 @@ class Client(LargeObjects):
             except (Truncated, Unavailable) as error:
                 fruitless = fruitless + 1 if position == before else 0
                 if fruitless >= FRUITLESS or isinstance(error, DeadlineExceeded):
-                    raise _about_object(error, container, name, ByteRange(start, stop or position)) from None
+                    raise about_object(error, container, name, ByteRange(start, stop or position)) from None
                 await self._transport.before_resume(fruitless)
             except SwiftFSError as error:
                 asked = ByteRange(start, stop) if stop is not None and span is not None else None
-                raise _about_object(error, container, name, asked) from None
+                raise about_object(error, container, name, asked) from None
         if (
             digest is not None
             and pinned is not None
@@ -294,9 +293,9 @@ class Client(LargeObjects):
                     extra_silence=min(size, ON_THE_WAY) / SLOWEST_PUT,
                 )
             except NotFound as error:
-                raise _about_container(error, container) from None
+                raise about_container(error, container) from None
             except SwiftFSError as error:
-                raise _about_object(error, container, name) from None
+                raise about_object(error, container, name) from None
             etag = wire.bare_etag(answer.headers.get("ETag", "")) if answer.status != 202 else ""
             # A server whose clock is behind accepts a PUT that does not win (Swift's obj.py): look what is there.
             with contextlib.suppress(NotFound):
@@ -323,7 +322,7 @@ class Client(LargeObjects):
                 if errors:
                     raise Conflict(f"{len(errors)} segments could not be deleted, the first: {errors[0][1]}")
         except SwiftFSError as error:
-            raise _about_object(error, container, name) from None
+            raise about_object(error, container, name) from None
 
     async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkDeleted:
         """Remove many objects, 10,000 a request. Raises ContainerNotFound; single failures are in the outcome."""
@@ -344,7 +343,7 @@ class Client(LargeObjects):
                 )
                 one, missing, failed = wire.parse_bulk_answer(answer.body)
             except SwiftFSError as error:
-                raise _about_container(error, container) from None
+                raise about_container(error, container) from None
             deleted += one
             not_found += missing
             errors.extend(failed)
@@ -379,25 +378,3 @@ def _checked(answer: Answer, name: str, pinned: ObjectVersion | None, position: 
     if info.size != pinned.size:
         raise Truncated(f"the store sends {info.size} bytes of an object of {pinned.size}")
     return info
-
-
-def _about_container(error: SwiftFSError, container: str) -> SwiftFSError:
-    """``error`` with its container; "not found" becomes the container's."""
-    if isinstance(error, NotFound):
-        return ContainerNotFound(
-            f"container '{container}' not found", container=container, txid=error.txid, status=error.status
-        )
-    error.container = error.container or container
-    return error
-
-
-def _about_object(error: SwiftFSError, container: str, name: str, span: ByteRange | None = None) -> SwiftFSError:
-    """``error`` with its place in the store."""
-    error.container = error.container or container
-    error.object = error.object or name
-    if span is not None and error.span is None:
-        error.span = (span.start, span.stop)
-    return error
-
-
-__all__ = ["Body", "BulkDeleted", "Client", "Counters", "Forbidden", "Rejected", "open_client"]

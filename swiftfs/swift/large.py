@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import Conflict, NotFound, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.model import Limits, Segment
 from swiftfs.swift import wire
+from swiftfs.swift.translate import about_object
 
 if TYPE_CHECKING:
     from swiftfs.swift.transport import Transport
@@ -54,8 +55,7 @@ class LargeObjects:
                 "GET", wire.object_path(container, name), query=query, limit=LONGEST_MANIFEST
             )
         except SwiftFSError as error:
-            error.container, error.object = container, name
-            raise
+            raise about_object(error, container, name) from None
         return wire.parse_manifest(answer.body)
 
     async def put_manifest(
@@ -88,8 +88,7 @@ class LargeObjects:
             # Ceph RGW's answer to a segment that is missing; it does not say which.
             raise BadSegments("a segment is missing", (), container=container, object=name) from None
         except SwiftFSError as error:
-            error.container, error.object = container, name
-            raise
+            raise about_object(error, container, name) from None
         if (refused := wire.parse_manifest_answer(answer.body)) is not None:
             status, paths = refused
             if paths:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,6 +17,7 @@ from swiftfs.errors import (
     Changed,
     ConfigError,
     Conflict,
+    ContainerNotFound,
     Forbidden,
     NotFound,
     Rejected,
@@ -26,6 +28,9 @@ from swiftfs.errors import (
 )
 from swiftfs.swift import retry
 from swiftfs.swift.retry import Verdict
+
+if TYPE_CHECKING:
+    from swiftfs.model import ByteRange
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for a TCP and TLS handshake; a lost SYN must not use up a deadline."""
@@ -99,3 +104,22 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes) -> SwiftF
     else:
         kind, message = Rejected, f"the store refuses the request with status {status}{said}"
     return kind(message, txid=txid, status=status)
+
+
+def about_container(error: SwiftFSError, container: str) -> SwiftFSError:
+    """``error`` with its container; "not found" becomes the container's."""
+    if isinstance(error, NotFound):
+        return ContainerNotFound(
+            f"container '{container}' not found", container=container, txid=error.txid, status=error.status
+        )
+    error.container = error.container or container
+    return error
+
+
+def about_object(error: SwiftFSError, container: str, name: str, span: ByteRange | None = None) -> SwiftFSError:
+    """``error`` with its place in the store."""
+    error.container = error.container or container
+    error.object = error.object or name
+    if span is not None and error.span is None:
+        error.span = (span.start, span.stop)
+    return error

@@ -9,29 +9,20 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
-from swiftfs import __version__
-from swiftfs.errors import (
-    ConfigError,
-    DeadlineExceeded,
-    NotFound,
-    SwiftFSError,
-    Truncated,
-    Unavailable,
-)
+from swiftfs.errors import NotFound, SwiftFSError
 from swiftfs.swift import retry, wire
+from swiftfs.swift.answer import PIECE, STALL, Answer, Counters, read_whole
+from swiftfs.swift.attempts import Attempts, Retries, within
 from swiftfs.swift.auth import Authenticator, Token, authenticator
 from swiftfs.swift.body import Body, CountedBody
-from swiftfs.swift.connector import Connector
-from swiftfs.swift.pace import SLOWEST, Pace
+from swiftfs.swift.connector import open_session
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
 from swiftfs.swift.translate import CONNECT_TIMEOUT, status_error, translated
@@ -42,50 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STALL = 15.0
-"""Seconds without a byte after which a connection is given up and the request sent again on another."""
 STALL_SHARE = 0.25
 """Share of a deadline that one stall may use up at the most, so that there is time for another attempt."""
 INTRODUCTION = 10.0
 """Seconds to wait for the store to have looked at a renewed token."""
-KEEP_ALIVE = 20.0
-"""Seconds an idle connection is kept: below the 30 to 75 s of common servers, so that we close first."""
-READ_BUFFER = 256 * 1024
-"""Bytes aiohttp may hold of one body before it stops reading: a whole Food-11 image fits."""
-PIECE = 1024 * 1024
-"""Most bytes handed over at once, and of an error's body that is read to keep its connection."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What one client has done: requests to the store (retries included), body bytes, retries and logins."""
-
-    requests: int = 0
-    sent: int = 0
-    received: int = 0
-    retries: int = 0
-    logins: int = 0
-
-
-@dataclass(slots=True)
-class Answer:
-    """Status and headers of an answer; ``body`` when it was read whole, else :meth:`pieces` gives it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
-    _counters: Counters | None = field(default=None, repr=False)
-    _stall: float = STALL
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises Truncated or Unavailable when it breaks off, stalls or trickles."""
-        assert self._response is not None
-        assert self._counters is not None
-        pace = Pace(self._stall)
-        while piece := await _piece(self._response, pace):
-            self._counters.received += len(piece)
-            yield piece
 
 
 @contextlib.asynccontextmanager
@@ -93,36 +44,12 @@ async def open_transport(
     remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None
 ) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left."""
-    connector = Connector(limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=_tls(remote), ttl_dns_cache=60)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=READ_BUFFER,
-        skip_auto_headers={"User-Agent", "Accept-Encoding", "Accept", "Content-Type"},
-        headers={"User-Agent": f"swiftfs/{__version__}", "Accept-Encoding": "identity"},
-    )
-    # aiohttp sends a request again by itself when a kept connection turns out closed: uncounted, and with a streamed
-    # body that is read up already.
-    session._retry_connection = False
     auth = authenticator(remote)
-    async with session:
+    async with open_session(remote, connections) as session:
         try:
             yield Transport(session, auth, connections=connections, deadline=deadline, rate=rate)
         finally:
             await auth.close()
-
-
-def _tls(remote: Remote) -> ssl.SSLContext | bool:
-    if remote.verify is True:
-        return True
-    if remote.verify is False:
-        log.warning("certificates are not checked for %s: anybody on the way can read and change the data", remote.name)
-        return False
-    try:
-        return ssl.create_default_context(cafile=remote.verify)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot read the CA file {remote.verify}: {error}") from None
 
 
 class Transport:
@@ -141,7 +68,7 @@ class Transport:
         self._session = session
         self._auth = auth
         self._throttle = Throttle(connections)
-        self._budget = retry.RetryBudget()
+        self._retries = Retries()
         self._deadline = deadline
         self._stall = min(STALL, deadline * STALL_SHARE)
         self._counters = Counters()
@@ -151,11 +78,12 @@ class Transport:
     def counters(self) -> Counters:
         """Counts so far."""
         self._counters.logins = self._auth.logins
+        self._counters.retries = self._retries.number
         return self._counters
 
     async def login(self) -> None:
         """Get a token now. Raises AuthError, ConfigError, Unavailable."""
-        async with _within(self._deadline):
+        async with within(self._deadline):
             await self._auth.token()
 
     async def storage_url(self) -> str:
@@ -179,13 +107,13 @@ class Transport:
         ``extra_time`` seconds are added to the deadline for work that takes long by its size, and ``extra_silence``
         seconds to the stall timer, which runs from the last byte of the body; None: as many.
         """
-        attempts = _Attempts(self)
+        attempts = Attempts(self._auth, self._retries)
         stall = self._stall + (extra_time if extra_silence is None else extra_silence)
-        async with _within(self._deadline + extra_time, attempts):
+        async with within(self._deadline + extra_time, attempts):
             while True:
                 try:
                     async with self._send(method, path, query, headers, body, attempts, stall) as response:
-                        content = await self._read(response, limit, stall)
+                        content = await read_whole(response, limit, stall, self._counters)
                         return Answer(response.status, response.headers, content)
                 except SwiftFSError as error:
                     if method == "DELETE" and isinstance(error, NotFound) and attempts.unsure:
@@ -195,9 +123,9 @@ class Transport:
     @contextlib.asynccontextmanager
     async def body(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
         """A GET whose body is read piece by piece; retried until its headers are there, not after."""
-        attempts = _Attempts(self)
+        attempts = Attempts(self._auth, self._retries)
         async with contextlib.AsyncExitStack() as stack:
-            async with _within(self._deadline, attempts):
+            async with within(self._deadline, attempts):
                 while True:
                     try:
                         response = await stack.enter_async_context(
@@ -215,9 +143,9 @@ class Transport:
 
         Raises DeadlineExceeded when other retries leave it no place.
         """
-        async with _within(self._deadline):
+        async with within(self._deadline):
             await asyncio.sleep(retry.pause(fruitless, random.random()) if fruitless else 0)
-            await self._take_retry()
+            await self._retries.take()
 
     async def _introduce(self, token: Token) -> None:
         """Show a renewed token to the store once before all transfers come with it at the same moment.
@@ -237,12 +165,6 @@ class Transport:
             ):
                 pass
 
-    async def _take_retry(self) -> None:
-        """Wait for the budget to allow one more retry; the caller's deadline bounds it."""
-        while wait := self._budget.take(time.monotonic()):  # noqa: ASYNC110 (time frees the budget, no task does)
-            await asyncio.sleep(wait)
-        self._counters.retries += 1
-
     @contextlib.asynccontextmanager
     async def _send(
         self,
@@ -251,7 +173,7 @@ class Transport:
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: Body | None,
-        attempts: _Attempts,
+        attempts: Attempts,
         stall: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One attempt: yields a 2xx answer with its body unread, or raises."""
@@ -259,7 +181,7 @@ class Transport:
         attempts.token = token
         url = wire.info_url(token.storage_url) if path == wire.INFO else token.storage_url + path
         if query:
-            url += "?" + "&".join(f"{key}={_quote_query(value)}" for key, value in query.items())
+            url += "?" + "&".join(f"{key}={wire.quote_query(value)}" for key, value in query.items())
         sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
         source: CountedBody | None = None
         data: bytes | AsyncIterator[bytes | memoryview] | None = None
@@ -275,7 +197,7 @@ class Transport:
                 sent_headers["Content-Length"] = str(len(data))
             data = self._rate.slowed(data, attempts.extend)
         epoch = await self._throttle.enter()
-        self._budget.note_request(time.monotonic())
+        self._retries.note_request()
         self._counters.requests += 1
         slower = ok = False
         try:
@@ -302,111 +224,8 @@ class Transport:
                 slower = retry.verdict(response.status) is Verdict.RETRY_SLOWER
                 explanation = b""
                 with contextlib.suppress(SwiftFSError):
-                    explanation = await self._read(response, PIECE, stall)
+                    explanation = await read_whole(response, PIECE, stall, self._counters)
                 attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())
                 raise status_error(response.status, response.headers, explanation)
         finally:
             self._throttle.leave(epoch, slower=slower, ok=ok)
-
-    async def _read(self, response: aiohttp.ClientResponse, limit: int, stall: float) -> bytes:
-        """The whole body of at most ``limit`` bytes. Raises Truncated for a longer one."""
-        pieces: list[bytes] = []
-        size = 0
-        pace = Pace(stall)
-        while piece := await _piece(response, pace):
-            size += len(piece)
-            if size > limit:
-                raise Truncated(f"the answer is longer than {limit} bytes")
-            pieces.append(piece)
-        self._counters.received += size
-        return b"".join(pieces)
-
-
-async def _piece(response: aiohttp.ClientResponse, pace: Pace) -> bytes:
-    """What has come of a body since the last call; nothing at its end. Raises Unavailable when it trickles."""
-    begun = time.monotonic()
-    with translated():
-        piece = await response.content.readany()
-    if piece and pace.is_too_slow(time.monotonic() - begun, len(piece)):
-        raise Unavailable(f"the store sends fewer than {SLOWEST} bytes a second")
-    return piece
-
-
-class _Attempts:
-    """The attempts of one request: raises when there is no sense in another one, else waits for its turn."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._number = 0
-        self._refused = False
-        self.token: Token | None = None
-        self.retry_after: float | None = None
-        self.last: SwiftFSError | None = None
-        self.unsure = False
-        """Whether the store may have done what an attempt asked for although it failed."""
-        self.limit: asyncio.Timeout | None = None
-
-    def extend(self, seconds: float) -> None:
-        """Put the deadline off by what the call has to wait for its rate."""
-        if seconds and self.limit is not None and (when := self.limit.when()) is not None:
-            self.limit.reschedule(when + seconds)
-
-    async def failed(self, error: SwiftFSError) -> None:
-        """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
-        transport = self._transport
-        self._number += 1
-        self.last = error
-        self.unsure = self.unsure or error.status is None or error.status >= 500
-        retry_after, self.retry_after = self.retry_after, None
-        verdict = _verdict(error, self.token)
-        if verdict is Verdict.LOGIN and self.token is not None and not (self._refused and self._is_alive()):
-            # A token whose life was over says nothing; of the others, the second one refused is meant seriously.
-            self._refused = self._refused or self._is_alive()
-            await transport._auth.refused(self.token)
-            transport._counters.retries += 1
-            return
-        if verdict in {Verdict.FAIL, Verdict.LOGIN}:
-            raise error
-        pause = retry.pause(self._number, random.random(), retry_after)
-        log.debug("attempt %d failed, again in %.2f s: %s", self._number, pause, error)
-        await asyncio.sleep(pause)
-        await transport._take_retry()
-        self._refused = False
-
-    def _is_alive(self) -> bool:
-        """Whether the token just refused should still have been good."""
-        return self.token is not None and not self.token.has_expired(time.monotonic())
-
-
-def _verdict(error: SwiftFSError, token: Token | None) -> Verdict:
-    if error.status is not None:
-        if error.status == 403 and token is not None and token.renew_at is not None:
-            # Ceph RGW answers 403 to some expired tokens (rclone #2018): one past its renewal time is worth a login.
-            return Verdict.LOGIN if time.monotonic() >= token.renew_at else Verdict.FAIL
-        return retry.verdict(error.status)
-    return Verdict.RETRY if isinstance(error, Unavailable | Truncated) else Verdict.FAIL
-
-
-@contextlib.asynccontextmanager
-async def _within(seconds: float, attempts: _Attempts | None = None) -> AsyncIterator[None]:
-    """Bound a call in time; raises DeadlineExceeded with the last failure as its reason."""
-    limit = asyncio.timeout(seconds)
-    if attempts is not None:
-        attempts.limit = limit
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        last = attempts.last if attempts is not None else None
-        reason = f": {last.message}" if last is not None else ""
-        raise DeadlineExceeded(
-            f"no success within {seconds:.0f} s{reason}", txid=last.txid if last is not None else None
-        ) from None
-
-
-def _quote_query(value: str) -> str:
-    from urllib.parse import quote
-
-    return quote(value, safe="")

@@ -67,6 +67,11 @@ def _quote(part: str) -> str:
         raise Rejected(f"'{printable(part)}' is not valid Unicode", hint="Swift keeps names as UTF-8") from error
 
 
+def quote_query(value: str) -> str:
+    """A value of a query: everything but letters, digits and ``_.-~`` is quoted."""
+    return quote(value, safe="")
+
+
 def info_url(storage_url: str) -> str:
     """Where a server describes itself: beside the ``/v1`` of its storage URL.
 

@@ -23,10 +23,10 @@ from swiftfs.model import (
     Segment,
     Subdir,
 )
+from swiftfs.swift.answer import Counters
 from swiftfs.swift.body import Body
 from swiftfs.swift.client import BulkDeleted
 from swiftfs.swift.large import BadSegments
-from swiftfs.swift.transport import Counters
 
 SECOND = 1_000_000_000
 Fault = Callable[[str, str, str], None]

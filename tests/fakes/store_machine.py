@@ -164,7 +164,9 @@ def harm(cache: Path, file: Path, how: str, pick: int, bit: int) -> None:
             for each in file.parent.parent.glob("*/*"):
                 each.unlink()
         case "remove the directory":
-            shutil.rmtree(cache)
+            gone = cache.rename(cache.with_name("gone"))
+            while gone.exists():  # whoever has it open may go on writing into it
+                shutil.rmtree(gone, ignore_errors=True)
 
 
 def run_machine(machine: Callable[[], StoreMachine], *, batches: int, batch: int, long: int, budget: float) -> None:

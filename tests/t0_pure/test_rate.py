@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,12 +61,15 @@ def test_requests_are_no_closer_than_allowed(rate: int, count: int) -> None:
     clock = Clock()
     limit = RateLimit(None, rate, clock=clock, sleep=clock.sleep)
 
+    told: list[float] = []
+
     async def run() -> None:
         for _ in range(count):
-            await limit.request()
+            await limit.request(told.append)
         assert abs(clock.now - 100.0 - (count - 1) / rate) < 1e-6
+        assert abs(clock.now - 100.0 - sum(told)) < 1e-6
         clock.now += 10
-        assert await limit.request() == 0.0
+        await limit.request(pytest.fail)
 
     asyncio.run(run())
     assert limit.slowed(b"body", lambda _: None) == b"body"

@@ -32,7 +32,7 @@ def python(code: str, **more: Any) -> measured.Measured:
 def test_memory_and_cpu_of_children_count() -> None:
     """CPU time and memory are those of the command and its descendants together, not of the first process alone."""
     spend = "import time\nwhile time.process_time() < 0.3: pass\n"
-    alone = python("x = bytearray(60 << 20)")
+    alone = python(f"x = bytearray(60 << 20)\n{spend}")
     child = f"y = bytearray(60 << 20)\n{spend}"
     both = python(f"import subprocess, sys\nx = bytearray(60 << 20)\nsubprocess.run([sys.executable, '-c', {child!r}])")
     assert 60 * MIB < alone.peak_rss < 110 * MIB
