@@ -5,21 +5,11 @@ The pieces of one chunk share a file, which stands under the key of pieces; they
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol
 
-from swiftfs.cache.directory import read_all
 from swiftfs.cache.names import PIECE_BYTES, Place, checksum, chunk_count, piece_place
 from swiftfs.cache.table import Row
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from swiftfs.cache.directory import CacheDirectory
-    from swiftfs.cache.table import Table
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +20,30 @@ class Stored:
     checksum: int
 
 
-class PieceWriter:
-    """The part of :class:`swiftfs.cache.writer.Writer` that knows pieces."""
+class Shelf(Protocol):
+    """What pieces need of a writer."""
 
-    refused: int
-    _chunk_size: int
-    _directory: CacheDirectory
-    _table: Table
-    _pending: dict[tuple[str, int], Row]
+    def store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
+        """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
 
-    def store_pieces(
-        self, key: str, size: int, first: int, data: bytes | bytearray | memoryview
-    ) -> list[Stored] | None:
+    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, Stored]:
+        """What a reader needs to use those of the chunks ``[first, stop)`` of an extent that are in the cache."""
+
+    def read_extent(self, key: str, extent: int, length: int) -> bytes:
+        """The first ``length`` bytes of an extent's file, fewer where there are no more or none can be read."""
+
+    def drop_extent(self, key: str, extent: int) -> None:
+        """Takes an extent's file out of the cache."""
+
+
+class Pieces:
+    """The pieces in the cache of a writer; as for that one, calls must not overlap."""
+
+    def __init__(self, shelf: Shelf, chunk_size: int) -> None:
+        self._shelf = shelf
+        self._chunk_size = chunk_size
+
+    def store(self, key: str, size: int, first: int, data: bytes | bytearray | memoryview) -> list[Stored] | None:
         """Stores the pieces from number ``first`` on, all of one chunk, under the key of pieces; None when it cannot.
 
         ``data`` is whole pieces, the object's last one cut at its end; ValueError for anything else.
@@ -58,40 +60,25 @@ class PieceWriter:
             Row(key, where.extent, first + n, where.offset + n * PIECE_BYTES, len(one), checksum(key, first + n, one))
             for n, one in enumerate(cut)
         ]
-        if not self._guarded(lambda: self._store_rows(rows, whole, data), False):
-            self.refused += len(rows)
+        if not self._shelf.store_rows(rows, whole, data):
             return None
         return [Stored(row.length, row.checksum) for row in rows]
 
-    def find_pieces(self, key: str, chunk: int, first: int, stop: int) -> dict[int, Stored]:
+    def find(self, key: str, chunk: int, first: int, stop: int) -> dict[int, Stored]:
         """What a reader needs to use those of the pieces ``[first, stop)`` of ``chunk`` that are in the cache."""
-        nothing: dict[int, tuple[int, int]] = {}
-        rows = self._guarded(lambda: self._table.find_range(key, chunk, first, stop), nothing)
-        found = {number: Stored(*row) for number, row in rows.items()}
-        for number in range(first, stop) if self._pending else ():
-            row = self._pending.get((key, number))
-            if row is not None:
-                found[number] = Stored(row.length, row.checksum)
-        return found
+        return self._shelf.find_rows(key, chunk, first, stop)
 
     def read_head(self, key: str, size: int, chunk: int) -> bytes:
         """The bytes of a chunk from its start up to the first piece that is not in the cache or not sound."""
         per_chunk = self._chunk_size // PIECE_BYTES
         first = chunk * per_chunk
-        found = self.find_pieces(key, chunk, first, min(first + per_chunk, chunk_count(size, PIECE_BYTES)))
+        found = self.find(key, chunk, first, min(first + per_chunk, chunk_count(size, PIECE_BYTES)))
         stop = first
         while stop in found:
             stop += 1
         if stop == first:
             return b""
-        try:
-            descriptor = self._directory.open_to_read(key, chunk)
-            try:
-                data = read_all(descriptor, sum(found[number].length for number in range(first, stop)), 0)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return b""
+        data = self._shelf.read_extent(key, chunk, sum(found[number].length for number in range(first, stop)))
         for number in range(first, stop):
             at = (number - first) * PIECE_BYTES
             one = data[at : at + PIECE_BYTES]
@@ -99,20 +86,11 @@ class PieceWriter:
                 return data[:at]
         return data
 
-    def has_pieces(self, key: str, chunk: int) -> bool:
+    def has(self, key: str, chunk: int) -> bool:
         """Whether any piece of a chunk is in the cache."""
         first, stop = (number * (self._chunk_size // PIECE_BYTES) for number in (chunk, chunk + 1))
-        return bool(self.find_pieces(key, chunk, first, stop))
+        return bool(self.find(key, chunk, first, stop))
 
-    def drop_pieces(self, key: str, chunk: int) -> None:
+    def drop(self, key: str, chunk: int) -> None:
         """Takes the pieces of a chunk out of the cache: one was found bad, or the whole chunk is there."""
-        self._drop(key, chunk)
-
-    def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
-        raise NotImplementedError
-
-    def _drop(self, key: str, extent: int) -> None:
-        raise NotImplementedError
-
-    def _guarded(self, action: Callable[[], R], otherwise: R) -> R:
-        raise NotImplementedError
+        self._shelf.drop_extent(key, chunk)

@@ -25,7 +25,7 @@ from swiftfs.cache.names import (
     chunks_per_extent,
     place,
 )
-from swiftfs.cache.pieces import PieceWriter, Stored
+from swiftfs.cache.pieces import Pieces, Stored
 from swiftfs.cache.start import leave, reap, take_up
 from swiftfs.cache.table import Row
 
@@ -78,10 +78,10 @@ class Verified:
     bad: int
 
 
-class Writer(PieceWriter):
+class Writer:
     """Writes one cache, beside others. Calls must not overlap, but may come from different threads. ``close`` it.
 
-    ``refused`` counts the chunks that were not stored.
+    ``refused`` counts the chunks and pieces that were not stored. ``pieces`` are those in this cache.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Writer(PieceWriter):
         cannot be used.
         """
         self.refused = 0
+        self.pieces = Pieces(self, chunk_size)
         self._limit = limit or 0
         self._min_free = min_free
         self._chunk_size = chunk_size
@@ -137,9 +138,8 @@ class Writer(PieceWriter):
             raise ValueError(f"chunk {chunk} of {size} bytes has {where.length} bytes, not {len(data)}")
         row = self._pending.get((key, chunk))
         if row is None:
-            row = self._guarded(lambda: self._store(key, chunk, where, data), None)
-            if row is None:
-                self.refused += 1
+            row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
+            if not self.store_rows([row], where, data):
                 return None
         return Stored(row.length, row.checksum)
 
@@ -180,7 +180,7 @@ class Writer(PieceWriter):
 
     def drop(self, key: str, chunk: int) -> None:
         """Takes a chunk that was found bad out of the cache, with the file that it is in."""
-        self._drop(key, chunk // chunks_per_extent(self._chunk_size))
+        self.drop_extent(key, chunk // chunks_per_extent(self._chunk_size))
 
     def clear(self) -> int:
         """Takes everything out of the cache; returns the bytes."""
@@ -206,17 +206,45 @@ class Writer(PieceWriter):
             for row in rows:
                 if not self._is_good(row) and self._is_there(row):
                     bad += 1
-                    self._drop(row.key, row.extent)
+                    self.drop_extent(row.key, row.extent)
             done += len(rows)
             progress(done, max(done, total))
         return Verified(done, bad)
 
-    def _store(self, key: str, chunk: int, where: Place, data: bytes | bytearray | memoryview) -> Row | None:
-        row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
-        return row if self._store_rows([row], where, data) else None
+    def store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
+        """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
+        stored = self._guarded(lambda: self._store_rows(rows, where, data), False)
+        if not stored:
+            self.refused += len(rows)
+        return stored
+
+    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, Stored]:
+        """What a reader needs to use those of the chunks ``[first, stop)`` of an extent that are in the cache."""
+        nothing: dict[int, tuple[int, int]] = {}
+        rows = self._guarded(lambda: self._table.find_range(key, extent, first, stop), nothing)
+        found = {number: Stored(*row) for number, row in rows.items()}
+        for number in range(first, stop) if self._pending else ():
+            row = self._pending.get((key, number))
+            if row is not None:
+                found[number] = Stored(row.length, row.checksum)
+        return found
+
+    def read_extent(self, key: str, extent: int, length: int) -> bytes:
+        """The first ``length`` bytes of an extent's file, fewer where there are no more or none can be read."""
+        try:
+            descriptor = self._directory.open_to_read(key, extent)
+            try:
+                return read_all(descriptor, length, 0)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return b""
+
+    def drop_extent(self, key: str, extent: int) -> None:
+        """Takes an extent's file out of the cache."""
+        self._guarded(lambda: self._transact(lambda left: self._unlink([(key, extent)])), 0)
 
     def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
-        """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
         if self._clock() < self._resume_at or len(self._pending) + len(rows) > MOST_PENDING:
             return False
         key = rows[0].key
@@ -311,9 +339,6 @@ class Writer(PieceWriter):
         self._touched.clear()
         self._owner.settled()
         return result
-
-    def _drop(self, key: str, extent: int) -> None:
-        self._guarded(lambda: self._transact(lambda left: self._unlink([(key, extent)])), 0)
 
     def _rows_after(self, last: Row | None) -> list[Row]:
         nothing: list[Row] = []

@@ -221,7 +221,7 @@ class Worker:
                 case protocol.Touch():
                     self._cache.touch(message.keys)
                 case protocol.Bad():
-                    (self._cache.drop_pieces if message.pieces else self._cache.drop)(message.key, message.chunk)
+                    (self._cache.pieces.drop if message.pieces else self._cache.drop)(message.key, message.chunk)
                 case protocol.Refresh():
                     self._last_question = message.number
                     self._refresh_asked.set()
@@ -271,7 +271,7 @@ class Worker:
         stop = min(start + self._hello.chunk_size, version.size)
         in_pieces = has_pieces(version.size, self._hello.chunk_size)
         pieces = pieces_key(key) if in_pieces else ""
-        head = self._cache.read_head(pieces, version.size, chunk) if in_pieces else b""
+        head = self._cache.pieces.read_head(pieces, version.size, chunk) if in_pieces else b""
         head_stop = start + len(head)
         coming = []
         for (ino, first, last), task in sorted(self._runs.items()):
@@ -283,14 +283,14 @@ class Worker:
         job.seconds = asyncio.get_running_loop().time() - began
         if coming:  # runs of the chunk's head were under way
             await asyncio.wait(coming, timeout=self._hello.deadline)
-            head = self._cache.read_head(pieces, version.size, chunk)[: head_stop - start]
+            head = self._cache.pieces.read_head(pieces, version.size, chunk)[: head_stop - start]
             head += await self._get(version, ByteRange(start + len(head), head_stop))
         if head:
             data = head + data
         self._fetched += 1
         stored = self._cache.store(key, version.size, chunk, data)
-        if stored is not None and in_pieces and self._cache.has_pieces(pieces, chunk):
-            self._cache.drop_pieces(pieces, chunk)
+        if stored is not None and in_pieces and self._cache.pieces.has(pieces, chunk):
+            self._cache.pieces.drop(pieces, chunk)
         if stored is None:
             # The disk refuses it. A reader gets it over the socket; what was fetched ahead is let go.
             if job.priority != DEMAND:
@@ -305,13 +305,13 @@ class Worker:
         chunk_size = self._hello.chunk_size
         key = pieces_key(object_key(self._account, self._hello.container, version, chunk_size=chunk_size))
         chunk = want.first * PIECE_BYTES // chunk_size
-        found = self._cache.find_pieces(key, chunk, want.first, want.stop)
+        found = self._cache.pieces.find(key, chunk, want.first, want.stop)
         rows = [found[piece] for piece in sorted(found)]
         if len(rows) < want.stop - want.first:
             span = ByteRange(want.first * PIECE_BYTES, min(want.stop * PIECE_BYTES, version.size))
             data = await self._get(version, span)
             self._fetched_pieces += want.stop - want.first
-            stored = self._cache.store_pieces(key, version.size, want.first, data)
+            stored = self._cache.pieces.store(key, version.size, want.first, data)
             if stored is None:
                 return HavePieces(want.ino, want.first, want.stop, key, [], data)
             rows = stored

@@ -65,7 +65,7 @@ class MemoryFetcher:
                     except SwiftFSError:
                         self.on_failed(want.ino, chunk)
         elif isinstance(message, Bad):
-            (self.cache.drop_pieces if message.pieces else self.cache.drop)(message.key, message.chunk)
+            (self.cache.pieces.drop if message.pieces else self.cache.drop)(message.key, message.chunk)
         elif isinstance(message, Touch):
             self.cache.touch(message.keys)
         else:
@@ -75,11 +75,11 @@ class MemoryFetcher:
         self._fail(want)
         key = pieces_key(object_key(self.account, self.container, want.version, chunk_size=self.chunk_size))
         chunk = want.first * PIECE_BYTES // self.chunk_size
-        found = self.cache.find_pieces(key, chunk, want.first, want.stop)
+        found = self.cache.pieces.find(key, chunk, want.first, want.stop)
         rows = [found[piece] for piece in sorted(found)]
         if len(rows) < want.stop - want.first:
             data = self._get(want, want.first * PIECE_BYTES, want.stop * PIECE_BYTES)
-            stored = self.cache.store_pieces(key, want.size, want.first, data)
+            stored = self.cache.pieces.store(key, want.size, want.first, data)
             if stored is None:
                 return HavePieces(want.ino, want.first, want.stop, key, [], data)
             rows = stored
@@ -110,12 +110,12 @@ class MemoryFetcher:
         start = chunk * self.chunk_size
         in_pieces = has_pieces(want.size, self.chunk_size)
         pieces = pieces_key(key)
-        head = self.cache.read_head(pieces, want.size, chunk) if in_pieces else b""
+        head = self.cache.pieces.read_head(pieces, want.size, chunk) if in_pieces else b""
         data = head + self._get(want, start + len(head), start + self.chunk_size)
         self.fetched.append((want.name, chunk))
         stored = self.cache.store(key, want.size, chunk, data)
-        if in_pieces and self.cache.has_pieces(pieces, chunk):
-            self.cache.drop_pieces(pieces, chunk)
+        if in_pieces and self.cache.pieces.has(pieces, chunk):
+            self.cache.pieces.drop(pieces, chunk)
         if stored is None or want.inline:
             return Have(want.ino, chunk, key, len(data), 0, data)
         have = Have(want.ino, chunk, key, stored.length, stored.checksum)

@@ -47,21 +47,21 @@ def read(path: Path, chunk: int, first: int, stop: int, bad: list[tuple[str, int
 
 def test_pieces_survive_a_new_start(writer: Writer, tmp_path: Path) -> None:
     """What was stored is there for another writer and another reader, also the object's last, shorter piece."""
-    assert writer.store_pieces(PIECES, SIZE, 9, content(9, 12)) is not None
-    assert writer.store_pieces(PIECES, SIZE, 30, content(30, 32)) is not None
+    assert writer.pieces.store(PIECES, SIZE, 9, content(9, 12)) is not None
+    assert writer.pieces.store(PIECES, SIZE, 30, content(30, 32)) is not None
     writer.close()
 
     assert read(tmp_path, 1, 8, 16) == {piece: content(piece, piece + 1) for piece in (9, 10, 11)}
     assert read(tmp_path, 3, 24, 32) == {piece: content(piece, piece + 1) for piece in (30, 31)}
     reopened = Writer(tmp_path, limit=1 << 30, chunk_size=CHUNK)
-    assert set(reopened.find_pieces(PIECES, 1, 8, 16)) == {9, 10, 11}
+    assert set(reopened.pieces.find(PIECES, 1, 8, 16)) == {9, 10, 11}
     assert reopened.info().bytes == 3 * PIECE_BYTES + len(content(30, 32))
     reopened.close()
 
 
 def test_a_reader_may_use_pieces_that_have_no_rows_yet(writer: Writer, tmp_path: Path) -> None:
     """The writer's word is enough until its rows are written."""
-    stored = writer.store_pieces(PIECES, SIZE, 9, content(9, 11))
+    stored = writer.pieces.store(PIECES, SIZE, 9, content(9, 11))
     assert stored is not None
     reader = Reader(tmp_path, chunk_size=CHUNK)
     assert reader.read_pieces(PIECES, SIZE, 1, 9, 11) == {}
@@ -79,7 +79,7 @@ def test_a_damaged_piece_is_never_read(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as top:
         path = Path(top)
         writer = Writer(path, limit=1 << 30, chunk_size=CHUNK)
-        writer.store_pieces(PIECES, SIZE, 8, content(8, 16))
+        writer.pieces.store(PIECES, SIZE, 8, content(8, 16))
         writer.flush()
         (file,) = stored_files(path)
         place = data.draw(st.integers(0, CHUNK - 1))
@@ -96,17 +96,17 @@ def test_a_damaged_piece_is_never_read(data: st.DataObject) -> None:
 
         assert found == {piece: content(piece, piece + 1) for piece in set(range(8, 16)) - harmed}
         assert bad == [(PIECES, 1)]
-        assert writer.read_head(PIECES, SIZE, 1) == content(8, min(harmed))
-        writer.drop_pieces(*bad[0])
-        assert writer.find_pieces(PIECES, 1, 8, 16) == {}
+        assert writer.pieces.read_head(PIECES, SIZE, 1) == content(8, min(harmed))
+        writer.pieces.drop(*bad[0])
+        assert writer.pieces.find(PIECES, 1, 8, 16) == {}
         assert writer.info().bytes == 0
         writer.close()
 
 
 def test_verify_and_clear_know_pieces(writer: Writer, tmp_path: Path) -> None:
     """A damaged piece is found by verify and its file dropped; clear takes the pieces too."""
-    writer.store_pieces(PIECES, SIZE, 0, content(0, 3))
-    writer.store_pieces(PIECES, SIZE, 8, content(8, 10))
+    writer.pieces.store(PIECES, SIZE, 0, content(0, 3))
+    writer.pieces.store(PIECES, SIZE, 8, content(8, 10))
     writer.store(KEY, SIZE, 2, CONTENT[2 * CHUNK : 3 * CHUNK])
     writer.flush()
     file = min(stored_files(tmp_path), key=lambda one: (one.stat().st_size, one))
@@ -121,19 +121,19 @@ def test_verify_and_clear_know_pieces(writer: Writer, tmp_path: Path) -> None:
 
 def test_a_chunks_head_is_what_its_first_pieces_hold(writer: Writer) -> None:
     """Up to the first piece that is missing; the pieces of another chunk have no part in it."""
-    writer.store_pieces(PIECES, SIZE, 8, content(8, 11))
-    writer.store_pieces(PIECES, SIZE, 12, content(12, 13))
+    writer.pieces.store(PIECES, SIZE, 8, content(8, 11))
+    writer.pieces.store(PIECES, SIZE, 12, content(12, 13))
 
-    assert writer.read_head(PIECES, SIZE, 1) == content(8, 11)
-    assert writer.read_head(PIECES, SIZE, 0) == b""
-    assert (writer.has_pieces(PIECES, 1), writer.has_pieces(PIECES, 2)) == (True, False)
+    assert writer.pieces.read_head(PIECES, SIZE, 1) == content(8, 11)
+    assert writer.pieces.read_head(PIECES, SIZE, 0) == b""
+    assert (writer.pieces.has(PIECES, 1), writer.pieces.has(PIECES, 2)) == (True, False)
 
 
 def test_what_is_no_run_of_pieces_of_one_chunk_is_refused(writer: Writer) -> None:
     """A part of a piece, or pieces of two chunks, are the caller's error."""
     for first, data in ((0, content(0, 1)[:-1]), (7, content(7, 9)), (31, content(30, 31))):
         with pytest.raises(ValueError, match="pieces"):
-            writer.store_pieces(PIECES, SIZE, first, data)
+            writer.pieces.store(PIECES, SIZE, first, data)
 
 
 @settings(max_examples=60, deadline=None)
@@ -157,11 +157,11 @@ def test_the_limit_counts_every_piece(steps: list[tuple[str, int, int]]) -> None
             match step:
                 case "pieces":
                     stop = min(number + count, number // 8 * 8 + 8)
-                    writer.store_pieces(PIECES, SIZE, number, content(number, stop))
+                    writer.pieces.store(PIECES, SIZE, number, content(number, stop))
                 case "chunk":
                     writer.store(KEY, SIZE, number, CONTENT[number * CHUNK : (number + 1) * CHUNK])
                 case "drop":
-                    writer.drop_pieces(PIECES, number)
+                    writer.pieces.drop(PIECES, number)
                 case "flush":
                     writer.flush()
                 case "reopen":
@@ -172,5 +172,5 @@ def test_the_limit_counts_every_piece(steps: list[tuple[str, int, int]]) -> None
         assert info.bytes == data_bytes(path)
         assert info.bytes + info.reserved <= limit
         assert writer.clear() == info.bytes
-        assert writer.store_pieces(PIECES, SIZE, 0, content(0, 8)) is not None  # no reservation was lost on the way
+        assert writer.pieces.store(PIECES, SIZE, 0, content(0, 8)) is not None  # no reservation was lost on the way
         writer.close()
