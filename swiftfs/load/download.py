@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from swiftfs.errors import (
     LocalFileError,
     NotFound,
     Rejected,
+    SwiftFSError,
     Truncated,
     Unavailable,
     UsageError,
@@ -47,6 +48,8 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a server that may answer better later."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+Pause = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,34 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=timeout, auto_decompress=False, headers={"Accept-Encoding": "identity"})
 
 
-def check_redirect(url: str, response: aiohttp.ClientResponse) -> None:
-    """Raise Rejected when an https URL has led to http."""
-    if url.lower().startswith("https:") and response.url.scheme != "https":
-        raise Rejected(f"{shown_url(url)} leads from https to http, which is refused")
+@contextlib.asynccontextmanager
+async def opened(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to a GET, whatever its status, to be read inside; redirects have been followed.
+
+    Raises what aiohttp's errors mean, and Rejected when an https URL has led to http.
+    """
+    with translated(url):
+        async with session.get(url, headers=headers) as response:
+            if url.lower().startswith("https:") and response.url.scheme != "https":
+                raise Rejected(f"{shown_url(url)} leads from https to http, which is refused")
+            yield response
+
+
+class Patience:
+    """How often something at a URL is tried again: as long as each attempt brings bytes, and some times without."""
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+        self._fruitless = 0
+
+    async def failed(self, error: SwiftFSError, *, fruitful: bool) -> None:
+        """Wait until the next attempt, or raise ``error`` when there is to be none."""
+        self._fruitless = 0 if fruitful else self._fruitless + 1
+        if self._fruitless >= FRUITLESS:
+            raise error from None
+        await self._pause(min(2.0**self._fruitless, PAUSE_LIMIT))
 
 
 async def download(
@@ -105,7 +132,7 @@ async def download(
     *,
     tally: Tally,
     sha256: str | None = None,
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    pause: Pause = asyncio.sleep,
 ) -> str:
     """The path of the URL's whole content in ``directory``; continues what an earlier run left there.
 
@@ -113,7 +140,7 @@ async def download(
     length or SHA-256), LocalFileError.
     """
     name, beside = (os.path.join(directory, one) for one in download_names(url))
-    fruitless = 0
+    patience = Patience(pause)
     async with open_session() as session:
         while True:
             before = _length(name)
@@ -121,10 +148,7 @@ async def download(
                 await _attempt(session, url, name, beside, tally)
                 break
             except (Unavailable, Truncated) as error:
-                fruitless = fruitless + 1 if _length(name) <= before else 0
-                if fruitless >= FRUITLESS:
-                    raise error from None
-                await pause(min(2.0**fruitless, PAUSE_LIMIT))
+                await patience.failed(error, fruitful=_length(name) > before)
     if sha256 is not None:
         try:
             await asyncio.to_thread(check_file, name, sha256, shown_url(url))
@@ -156,29 +180,27 @@ async def _attempt(session: aiohttp.ClientSession, url: str, name: str, beside: 
     headers = {}
     if known is not None and have and known.if_range:
         headers = {"Range": f"bytes={have}-", "If-Range": known.if_range}
-    with translated(url):
-        async with session.get(url, headers=headers) as response:
-            check_redirect(url, response)
-            if response.status == 416:
+    async with opened(session, url, headers) as response:
+        if response.status == 416:
+            _forget(beside)
+            raise Truncated(f"{shown_url(url)} is shorter than what was fetched before")
+        check_status(response.status, url)
+        if response.status == 206 and known is not None:
+            if _resumed_at(response.headers.get("Content-Range", ""), known) != have:
                 _forget(beside)
-                raise Truncated(f"{shown_url(url)} is shorter than what was fetched before")
-            check_status(response.status, url)
-            if response.status == 206 and known is not None:
-                if _resumed_at(response.headers.get("Content-Range", ""), known) != have:
-                    _forget(beside)
-                    raise Truncated(f"{shown_url(url)}: the server sends another range than was asked for")
-            else:
-                have = 0
-                fields = response.headers
-                known = Validator(url, fields.get("ETag"), fields.get("Last-Modified"), response.content_length)
-                # Emptied first: a new validator must never stand beside old bytes.
-                _empty(name)
-                _remember(beside, known)
-            tally.size, tally.moved = known.size or 0, have
-            with open_part(name) as part:
-                async for piece in response.content.iter_chunked(PIECE):
-                    part(piece)
-                    tally.moved += len(piece)
+                raise Truncated(f"{shown_url(url)}: the server sends another range than was asked for")
+        else:
+            have = 0
+            fields = response.headers
+            known = Validator(url, fields.get("ETag"), fields.get("Last-Modified"), response.content_length)
+            # Emptied first: a new validator must never stand beside old bytes.
+            _empty(name)
+            _remember(beside, known)
+        tally.size, tally.moved = known.size or 0, have
+        with open_part(name) as part:
+            async for piece in response.content.iter_chunked(PIECE):
+                part(piece)
+                tally.moved += len(piece)
     length = _length(name)
     if known.size is None:
         _remember(beside, replace(known, size=length))

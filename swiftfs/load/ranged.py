@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import Changed, Rejected, Truncated, Unavailable
 from swiftfs.load.download import (
     CONTENT_RANGE,
-    FRUITLESS,
-    PAUSE_LIMIT,
     PIECE,
+    Patience,
+    Pause,
     Validator,
-    check_redirect,
     check_status,
+    opened,
     shown_url,
-    translated,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 HASHED = 16 * 1024 * 1024
 """Bytes asked for at once when all of them are hashed."""
-
-Pause = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +61,15 @@ class RangedURL:
         Raises Changed when the URL has another version by now, NotFound, Forbidden, Rejected, Truncated, Unavailable.
         """
         pieces: list[bytes] = []
-        have = fruitless = 0
+        patience = Patience(self._pause)
+        have = 0
         while start + have < stop:
             before = have
             try:
                 await self._attempt(start + have, stop, pieces)
             except (Unavailable, Truncated) as error:
                 have = sum(map(len, pieces))
-                fruitless = 0 if have > before else fruitless + 1
-                if fruitless >= FRUITLESS:
-                    raise error from None
-                await self._pause(min(2.0**fruitless, PAUSE_LIMIT))
+                await patience.failed(error, fruitful=have > before)
             else:
                 have = sum(map(len, pieces))
         return pieces
@@ -93,18 +87,16 @@ class RangedURL:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         if self._known.if_range:
             headers["If-Range"] = self._known.if_range
-        with translated(url):
-            async with self._session.get(url, headers=headers) as response:
-                check_redirect(url, response)
-                if response.status in {200, 416} or (response.status == 206 and not self._same(response, start)):
-                    raise Changed(f"{shown_url(url)} changed while it was read", hint="run it again")
-                check_status(response.status, url)
-                left = stop - start
-                async for piece in response.content.iter_chunked(PIECE):
-                    left -= len(piece)
-                    if left < 0:
-                        raise Rejected(f"{shown_url(url)}: the server sends more than was asked for")
-                    pieces.append(piece)
+        async with opened(self._session, url, headers) as response:
+            if response.status in {200, 416} or (response.status == 206 and not self._same(response, start)):
+                raise Changed(f"{shown_url(url)} changed while it was read", hint="run it again")
+            check_status(response.status, url)
+            left = stop - start
+            async for piece in response.content.iter_chunked(PIECE):
+                left -= len(piece)
+                if left < 0:
+                    raise Rejected(f"{shown_url(url)}: the server sends more than was asked for")
+                pieces.append(piece)
         if left:
             raise Truncated(f"{shown_url(url)} broke off {left:,} bytes before byte {stop:,}")
 
@@ -124,30 +116,26 @@ async def fetch_tail(
 
     Raises as :meth:`RangedURL.fetch`.
     """
-    for attempt in range(1, FRUITLESS + 1):
+    patience = Patience(pause)
+    while True:
         try:
             return await _tail(session, url, size)
-        except (Unavailable, Truncated):
-            if attempt == FRUITLESS:
-                raise
-            await pause(min(2.0**attempt, PAUSE_LIMIT))
-    raise AssertionError("the last attempt returns or raises")
+        except (Unavailable, Truncated) as error:
+            await patience.failed(error, fruitful=False)
 
 
 async def _tail(session: aiohttp.ClientSession, url: str, size: int) -> Tail | None:
-    with translated(url):
-        async with session.get(url, headers={"Range": f"bytes=-{size}"}) as response:
-            check_redirect(url, response)
-            check_status(response.status, url)
-            match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if response.status != 206 or match is None or match[2] == "*":
-                return None
-            start, total = int(match[1]), int(match[2])
-            if start != max(0, total - size):
-                return None  # not the end that was asked for
-            try:
-                body = await response.content.readexactly(total - start)
-            except asyncio.IncompleteReadError:
-                raise Truncated(f"{shown_url(url)} broke off") from None
+    async with opened(session, url, {"Range": f"bytes=-{size}"}) as response:
+        check_status(response.status, url)
+        match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status != 206 or match is None or match[2] == "*":
+            return None
+        start, total = int(match[1]), int(match[2])
+        if start != max(0, total - size):
+            return None  # not the end that was asked for
+        try:
+            body = await response.content.readexactly(total - start)
+        except asyncio.IncompleteReadError:
+            raise Truncated(f"{shown_url(url)} broke off") from None
     known = Validator(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
     return Tail(known, start, body)

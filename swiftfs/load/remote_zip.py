@@ -17,10 +17,10 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 from swiftfs.errors import Truncated
 from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
 from swiftfs.load.archive_source import ArchiveObject, Batch, Claim, Unread, as_objects, pieces
-from swiftfs.load.download import open_session, shown_url
+from swiftfs.load.download import Pause, open_session, shown_url
 from swiftfs.load.held import HeldObject
 from swiftfs.load.member import Limits
-from swiftfs.load.ranged import Pause, RangedURL, fetch_tail
+from swiftfs.load.ranged import RangedURL, fetch_tail
 from swiftfs.load.url_stream import StreamFile
 from swiftfs.load.zipbodies import Input
 from swiftfs.load.zipfiles import (

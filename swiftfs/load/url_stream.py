@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import Changed, Truncated, Unavailable
 from swiftfs.load.download import (
     CONTENT_RANGE,
-    FRUITLESS,
-    PAUSE_LIMIT,
     PIECE,
+    Patience,
+    Pause,
     Validator,
-    check_redirect,
     check_status,
+    opened,
     shown_url,
-    translated,
 )
 
 if TYPE_CHECKING:
     import aiohttp
-
-    from swiftfs.load.ranged import Pause
 
 AHEAD = 8
 """Pieces fetched before they are asked for: 8 MiB at the most."""
@@ -42,7 +39,7 @@ async def stream_url(
     Raises NotFound, Forbidden, Rejected, Unavailable, Changed, Truncated (wrong length or SHA-256).
     """
     stream = _Stream(session, url)
-    fruitless = 0
+    patience = Patience(pause)
     while True:
         before = stream.position
         try:
@@ -50,10 +47,7 @@ async def stream_url(
                 yield piece
             break
         except (Unavailable, Truncated) as error:
-            fruitless = 0 if stream.position > before else fruitless + 1
-            if fruitless >= FRUITLESS:
-                raise error from None
-            await pause(min(2.0**fruitless, PAUSE_LIMIT))
+            await patience.failed(error, fruitful=stream.position > before)
     if sha256 is not None and (found := stream.digest.hexdigest()) != sha256:
         raise Truncated(
             f"{shown_url(url)} has the SHA-256 {found}, not {sha256}; what was sent of it is not to be used"
@@ -76,23 +70,21 @@ class _Stream:
             headers = {"Range": f"bytes={self.position}-", "If-Range": self._known.if_range or ""}
             if not self._known.if_range:
                 raise Changed(f"{shown_url(self._url)} broke off, and its server has no mark of its version")
-        with translated(self._url):
-            async with self._session.get(self._url, headers=headers) as response:
-                check_redirect(self._url, response)
-                check_status(response.status, self._url)
-                if self.position:
-                    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-                    if response.status != 206 or match is None or int(match[1]) != self.position:
-                        raise Changed(f"{shown_url(self._url)} broke off and cannot be continued", hint="run it again")
-                else:
-                    fields = response.headers
-                    self._known = Validator(
-                        self._url, fields.get("ETag"), fields.get("Last-Modified"), response.content_length
-                    )
-                async for piece in response.content.iter_chunked(PIECE):
-                    self.position += len(piece)
-                    self.digest.update(piece)
-                    yield piece
+        async with opened(self._session, self._url, headers) as response:
+            check_status(response.status, self._url)
+            if self.position:
+                match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+                if response.status != 206 or match is None or int(match[1]) != self.position:
+                    raise Changed(f"{shown_url(self._url)} broke off and cannot be continued", hint="run it again")
+            else:
+                fields = response.headers
+                self._known = Validator(
+                    self._url, fields.get("ETag"), fields.get("Last-Modified"), response.content_length
+                )
+            async for piece in response.content.iter_chunked(PIECE):
+                self.position += len(piece)
+                self.digest.update(piece)
+                yield piece
         size = self._known.size if self._known is not None else None
         if size is not None and self.position != size:
             raise Truncated(f"{shown_url(self._url)} broke off at byte {self.position:,} of {size:,}")
