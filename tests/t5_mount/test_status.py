@@ -75,12 +75,12 @@ def test_the_live_screen_shows_rates_until_ctrl_c(dataset: Dataset) -> None:
     process = subprocess.Popen(command, env=environ, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while shown.count(b"slowest reads") < 2 and time.monotonic() < limit:
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
-    code = process.wait(timeout=20)
+    code = process.wait(timeout=60)
     os.close(ours)
 
     assert code == 130
@@ -94,10 +94,10 @@ def test_prometheus_is_answered_on_loopback_only(dataset: Dataset) -> None:
     content = tree_of(mountpoint)
     port = dataset.status(mountpoint)["metrics_port"]
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         kind, text = response.headers["Content-Type"], response.read().decode()
     with pytest.raises(urllib.error.HTTPError, match="404") as missing:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60)
     missing.value.close()
 
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
