@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
+
 from swiftfs.errors import Changed, ContainerNotFound, DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Hello, Refreshed, Touch, Want
