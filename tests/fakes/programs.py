@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from swiftfs.localcloud import Cloud
+
 BIN = Path(sys.executable).parent
 TIMEOUT = 240
 """Seconds; no command of a test takes a tenth of that."""
-PATIENCE = 20.0
-"""Seconds for what takes one."""
+PATIENCE = 60.0
+"""Seconds for what takes one on an idle machine."""
 
 T = TypeVar("T")
 
@@ -73,6 +75,28 @@ def mount_status(mountpoint: Path, *, environ: Mapping[str, str]) -> dict[str, A
     """``swiftfs status --json`` of a mount."""
     status: dict[str, Any] = json.loads(check("swiftfs", "status", "--json", mountpoint, environ=environ))
     return status
+
+
+def through(cloud: Cloud, url: str, top: Path) -> dict[str, str]:
+    """The environment of a user of the cloud whose configuration names ``url`` as the store, with ``top`` as home."""
+    config = top / "rclone.conf"
+    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {url}\n")
+    config.chmod(0o600)
+    (top / "run").mkdir(mode=0o700)
+    return {**os.environ, "RCLONE_CONFIG": str(config), "HOME": str(top), "XDG_RUNTIME_DIR": str(top / "run")}
+
+
+def swift_environ(cloud: Cloud) -> dict[str, str]:
+    """What python-swiftclient needs to log in with the cloud's application credential."""
+    return {
+        "OS_AUTH_TYPE": "v3applicationcredential",
+        "OS_AUTH_URL": cloud.auth_url,
+        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
+        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
+        "OS_REGION_NAME": cloud.region,
+        "ST_AUTH_VERSION": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def tree_of(top: Path) -> dict[bytes, bytes]:

@@ -14,9 +14,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from fakes.programs import check, run, tree_of
-
-from swiftfs.localcloud import Cloud
+from fakes.programs import check, run, swift_environ, tree_of
 
 from .conftest import Dataset
 
@@ -27,7 +25,7 @@ def test_what_is_not_shown_is_listed_with_its_reason(dataset: Dataset) -> None:
     """``status --hidden`` names each object that the tree leaves out, and why; the others are not in the list."""
     long_name, a_file = "x" * 256, next(dataset.tree.rglob("*.jpg"))
     for name in ("training/a//b", f"training/{long_name}"):
-        swift = ["--auth-version", "3", "upload", dataset.container, "--object-name", name, str(a_file)]
+        swift = ["upload", dataset.container, "--object-name", name, str(a_file)]
         check("swift", *swift, environ={**dataset.environ, **swift_environ(dataset.cloud)})
     mountpoint = dataset.mount()
 
@@ -38,17 +36,6 @@ def test_what_is_not_shown_is_listed_with_its_reason(dataset: Dataset) -> None:
         f"training/{long_name}\ta component is longer than 255 bytes",
     ]
     assert dataset.status(mountpoint)["fetch"]["hidden"] == 2
-
-
-def swift_environ(cloud: Cloud) -> dict[str, str]:
-    """What python-swiftclient needs to log in with the same application credential."""
-    return {
-        "OS_AUTH_TYPE": "v3applicationcredential",
-        "OS_AUTH_URL": cloud.auth_url,
-        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
-        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
-        "OS_REGION_NAME": cloud.region,
-    }
 
 
 def test_slow_reads_are_named(dataset: Dataset) -> None:
