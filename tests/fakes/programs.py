@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from fakes.fault_proxy import Fault, FaultProxy, Kill
 
 from swiftfs.localcloud import Cloud
 
@@ -33,13 +37,19 @@ class Done:
     err: str
 
 
-def run(*command: str | Path, environ: Mapping[str, str], stdin: str | None = None, cwd: Path | None = None) -> Done:
-    """Run a program to its end. ``swiftfs``, ``rclone`` and ``swift`` are those of this environment."""
+def words_of(command: Sequence[str | Path]) -> list[str]:
+    """The words of a command. ``swiftfs``, ``rclone`` and ``swift`` are those of this environment."""
     words = [os.fspath(word) for word in command]
     if words[0] == "swiftfs":
         words[:1] = [sys.executable, "-m", "swiftfs"]
     elif words[0] in {"rclone", "swift"}:
         words[0] = str(BIN / words[0])
+    return words
+
+
+def run(*command: str | Path, environ: Mapping[str, str], stdin: str | None = None, cwd: Path | None = None) -> Done:
+    """Run a program to its end."""
+    words = words_of(command)
     raw = None if stdin is None else os.fsencode(stdin)
     done = subprocess.run(
         words, env=dict(environ), input=raw, capture_output=True, timeout=TIMEOUT, check=False, cwd=cwd
@@ -53,6 +63,20 @@ def check(*command: str | Path, environ: Mapping[str, str], cwd: Path | None = N
     done = run(*command, environ=environ, cwd=cwd)
     assert done.code == 0, f"{command} ended with {done.code}: {done.err}"
     return done.out
+
+
+def kill_after(
+    proxy: FaultProxy, number: int, method: str, path: str, *command: str | Path, environ: Mapping[str, str]
+) -> None:
+    """Run a program that is killed at the request after ``number`` of a kind. The store has done those and no more of
+    them, and whatever else it was asked, when this returns."""
+    started: Future[subprocess.Popen[bytes]] = Future()
+    kill = Kill(lambda: started.result().kill())
+    with proxy.broken(Fault(kill, method, path, skip=number, count=None)):
+        silent = subprocess.DEVNULL
+        started.set_result(subprocess.Popen(words_of(command), env=dict(environ), stdout=silent, stderr=silent))
+        assert started.result().wait(TIMEOUT) == -signal.SIGKILL
+        proxy.settle()
 
 
 @contextlib.contextmanager
