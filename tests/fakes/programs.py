@@ -25,6 +25,9 @@ TIMEOUT = 240
 PATIENCE = 60.0
 """Seconds for what takes one on an idle machine."""
 
+PAUSE = 0.02
+"""Seconds between two looks at what may have happened."""
+
 T = TypeVar("T")
 
 
@@ -144,10 +147,14 @@ def write_tree(top: Path, files: Mapping[str, bytes]) -> Path:
     return top
 
 
-def until(condition: Callable[[], T], patience: float = PATIENCE) -> T:
-    """What ``condition`` gives once that is true of it; fails when it is not in time."""
+def until(
+    condition: Callable[[], T],
+    patience: float = PATIENCE,
+    instead: Callable[[], object] = lambda: "it did not happen in time",
+) -> T:
+    """What ``condition`` gives once that is true of it; fails with what there is ``instead`` when it is not in time."""
     limit = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
+        assert time.monotonic() < limit, instead()
+        time.sleep(PAUSE)
     return found
