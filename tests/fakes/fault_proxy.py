@@ -222,12 +222,11 @@ class Truncate:
     honest: bool = False
 
     async def play(self, exchange: Exchange) -> None:
+        if not self.honest:
+            await exchange.send_part(self.keep)
+            raise Gone
         response = await exchange.forward(exchange.request)
-        if self.honest:
-            await exchange.answer(response.with_body(response.body[: self.keep]))
-            return
-        await exchange.send(response.head() + response.wire[: self.keep])
-        raise Gone
+        await exchange.answer(response.with_body(response.body[: self.keep]))
 
 
 @dataclass(frozen=True, slots=True)

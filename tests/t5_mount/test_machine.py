@@ -399,7 +399,7 @@ class MountMachine(StoreMachine):
         reader = subprocess.Popen([sys.executable, "-S", "-c", READ_AT_ONCE, str(path)], stderr=subprocess.DEVNULL)
         time.sleep(late)
         reader.kill()
-        reader.wait(timeout=LATE)
+        reader.wait(timeout=DEADLINE)
 
     # What holds after every step
 
