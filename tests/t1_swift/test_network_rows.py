@@ -299,7 +299,7 @@ async def test_headers_without_end_are_given_up(
         assert action.sent * action.size < 64 << 20
     too_long = Status(200, headers=(("X-Long", "x" * 100_000),))
     with proxy.broken(Fault(too_long, count=None)), pytest.raises(SwiftFSError):
-        await client.head(place[0], "o0")
+        await impatient.head(place[0], "o0")
     assert await client.get(place[0], "o0") == CONTENT
 
 
