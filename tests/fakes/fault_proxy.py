@@ -278,14 +278,15 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class FlipBit:
-    """One bit of the body's byte ``at`` is the other one."""
+    """One bit of the body's byte ``at`` is the other one; an answer without a body is as it was."""
 
     at: int
 
     async def play(self, exchange: Exchange) -> None:
         response = await exchange.forward(exchange.request)
         body = bytearray(response.body)
-        body[self.at % len(body)] ^= 1
+        if body:
+            body[self.at % len(body)] ^= 1
         await exchange.answer(response.with_body(bytes(body)))
 
 
