@@ -9,6 +9,8 @@ from typing import Any
 
 WARM_UP = 0.3
 """Share of the run that is not fitted: caches fill, pools grow to their size."""
+FEWEST_SAMPLES = 10
+"""Samples of a series below which its growth is not judged: a line through three says nothing."""
 MEMORY_SLACK = 4 * 2**20
 MEMORY_SHARE = 0.05
 """A process may grow by 4 MiB and a twentieth of what it has over the fitted part: allocators keep what they free."""
@@ -118,7 +120,7 @@ def judged(record: Record) -> dict[str, Any]:
                 {"process": process, "figure": kind, "mean": line.mean, "per_minute": line.slope * 60,
                  "growth": line.growth, "allowed": most, "samples": len(points)}
             )  # fmt: skip
-            if line.growth > most:
+            if len(points) >= FEWEST_SAMPLES and line.growth > most:
                 failed.append(f"{process}: {kind} grew by {line.growth:,.0f}, more than {most:,.0f}")
     back = recovery(record.speeds, record.down)
     if back is not None and back > RECOVERED_IN:

@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 from fakes.discipline import Discipline
 from fakes.fault_proxy import FaultProxy
+from fakes.programs import through
 from fakes.rgw_dialect import PREFIX, Rgw
 from hypothesis import settings
 
@@ -102,11 +103,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 def spoken(cloud: Cloud, proxy: FaultProxy, top: Path) -> Cloud:
     """The cloud as its users see it through a proxy with other manners."""
     url = proxy.url.replace("/v1/", f"{PREFIX}/v1/")
-    config, clouds = top / "rclone.conf", top / "clouds.yaml"
-    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {url}\n")
+    config, clouds = Path(through(cloud, url, top)["RCLONE_CONFIG"]), top / "clouds.yaml"
     clouds.write_text(cloud.clouds_yaml.read_text())
-    for path in (config, clouds):
-        path.chmod(0o600)
+    clouds.chmod(0o600)
     return dataclasses.replace(cloud, storage_url=url, rclone_conf=config, clouds_yaml=clouds)
 
 

@@ -64,7 +64,7 @@ def create_identity(seed: Seed) -> Identity:
     Raises Unavailable when Keystone refuses a step.
     """
     port = seed.ports["keystone"]
-    admin = KeystoneApi(port, login(port, password_login(ADMIN_USER, seed.admin_password, ADMIN_PROJECT)))
+    admin = KeystoneApi(port, password_login(ADMIN_USER, seed.admin_password, ADMIN_PROJECT))
     roles = {role["name"]: role["id"] for role in admin.get("/v3/roles")["roles"]}
 
     service_project = admin.find_or_create("project", {"name": SERVICE_PROJECT, "domain_id": DOMAIN_ID})
@@ -87,7 +87,7 @@ def create_identity(seed: Seed) -> Identity:
     )
     admin.grant(project, user, roles["member"])
 
-    demo = KeystoneApi(port, login(port, password_login(USER_NAME, seed.user_password, PROJECT_NAME)))
+    demo = KeystoneApi(port, password_login(USER_NAME, seed.user_password, PROJECT_NAME))
     credential_id, secret = demo.replace_application_credential(user, CREDENTIAL_NAME)
     return Identity(project, user, credential_id, secret)
 
@@ -120,11 +120,15 @@ def login(port: int, body: dict[str, Any]) -> str:
 
 
 class KeystoneApi:
-    """Keystone's API v3 on one port with one token."""
+    """Keystone's API v3 on one port for one user, by the body of a login.
 
-    def __init__(self, port: int, token: str) -> None:
+    A cloud whose tokens live for seconds may take longer to set up than one of them lives: a refused token is renewed.
+    """
+
+    def __init__(self, port: int, user: dict[str, Any]) -> None:
         self._port = port
-        self._token = token
+        self._user = user
+        self._token = login(port, user)
 
     def get(self, path: str) -> Any:
         """The JSON at the path."""
@@ -156,7 +160,13 @@ class KeystoneApi:
         return str(made["application_credential"]["id"]), secret
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        answer = loopback.request(self._port, method, path, headers={"X-Auth-Token": self._token}, body=body)
+        answer = self._ask(method, path, body)
+        if answer.status == 401:
+            self._token = login(self._port, self._user)
+            answer = self._ask(method, path, body)
         if not 200 <= answer.status < 300:
             raise Unavailable(f"Keystone answers {method} {path} with {answer.status}")
         return answer.json() if answer.body else None
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> loopback.Answer:
+        return loopback.request(self._port, method, path, headers={"X-Auth-Token": self._token}, body=body)

@@ -24,7 +24,7 @@ def revoke_tokens(cloud: Cloud) -> None:
     not answer.
     """
     port = cloud.ports["keystone"]
-    admin = bootstrap.login(port, bootstrap.password_login(ADMIN_USER, cloud.admin_password, ADMIN_PROJECT))
+    admin = bootstrap.password_login(ADMIN_USER, cloud.admin_password, ADMIN_PROJECT)
     # To set a password, even the same one, revokes what was issued before.
     bootstrap.KeystoneApi(port, admin).set_password(cloud.user_id, cloud.user_password)
     time.sleep(REVOCATION_GRAIN + REVOCATION_GRAIN - time.time() % REVOCATION_GRAIN)

@@ -36,8 +36,8 @@ LONGEST = 32 << 20
 """Bytes of a file that are searched: logs and journals are shorter, objects may be longer."""
 STORES = {"storage", "srv", "node", "data"}
 """Directories of a local cloud that hold what was uploaded."""
-SETTLE = 3.0
-"""Seconds that what a test has ended may take to be gone."""
+SETTLE = 30.0
+"""Seconds that what a test has ended may take to be gone on a busy machine; the wait ends when nothing is left."""
 DISCIPLINED = ("swiftfs", "asyncio", "aiohttp", "trio")
 
 

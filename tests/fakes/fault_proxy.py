@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -135,6 +136,13 @@ class Exchange:
     async def answer(self, response: Response) -> None:
         await self.send(response.head() + (b"" if self.request.method == "HEAD" else response.wire))
 
+    async def send_part(self, size: int) -> bytes:
+        """Pass the request on, and of the answer its head and ``size`` bytes, all if negative; returns the others."""
+        response = await self.forward(self.request)
+        size = len(response.wire) if size < 0 else size
+        await self.send(response.head() + response.wire[:size])
+        return response.wire[size:]
+
     def reset(self) -> None:
         """End the connection with a RST. Raises Gone."""
         sock = self._writer.get_extra_info("socket")
@@ -163,8 +171,7 @@ class Reset:
 
     async def play(self, exchange: Exchange) -> None:
         if self.after is not None:
-            response = await exchange.forward(exchange.request)
-            await exchange.send(response.head() + (response.wire if self.after < 0 else response.wire[: self.after]))
+            await exchange.send_part(self.after)
         exchange.reset()
 
 
@@ -189,8 +196,7 @@ class Stall:
 
     async def play(self, exchange: Exchange) -> None:
         if self.after is not None:
-            response = await exchange.forward(exchange.request)
-            await exchange.send(response.head() + response.wire[: self.after])
+            await exchange.send_part(self.after)
         await exchange.hold()
 
 
@@ -202,10 +208,9 @@ class Trickle:
     pause: float = 0.1
 
     async def play(self, exchange: Exchange) -> None:
-        response = await exchange.forward(exchange.request)
-        await exchange.send(response.head())
-        for start in range(0, len(response.wire), self.piece):
-            await exchange.send(response.wire[start : start + self.piece])
+        wire = await exchange.send_part(0)
+        for start in range(0, len(wire), self.piece):
+            await exchange.send(wire[start : start + self.piece])
             await asyncio.sleep(self.pause)
 
 
@@ -217,11 +222,25 @@ class Truncate:
     honest: bool = False
 
     async def play(self, exchange: Exchange) -> None:
+        if not self.honest:
+            await exchange.send_part(self.keep)
+            raise Gone
         response = await exchange.forward(exchange.request)
-        if self.honest:
-            await exchange.answer(response.with_body(response.body[: self.keep]))
-            return
-        await exchange.send(response.head() + response.wire[: self.keep])
+        await exchange.answer(response.with_body(response.body[: self.keep]))
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """``kill`` ends the client while its request is there; nobody is answered. ``done``: the server does it all the
+    same."""
+
+    kill: Callable[[], object]
+    done: bool = False
+
+    async def play(self, exchange: Exchange) -> None:
+        await asyncio.to_thread(self.kill)
+        if self.done:
+            await exchange.forward(exchange.request)
         raise Gone
 
 
@@ -259,14 +278,15 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class FlipBit:
-    """One bit of the body's byte ``at`` is the other one."""
+    """One bit of the body's byte ``at`` is the other one; an answer without a body is as it was."""
 
     at: int
 
     async def play(self, exchange: Exchange) -> None:
         response = await exchange.forward(exchange.request)
         body = bytearray(response.body)
-        body[self.at % len(body)] ^= 1
+        if body:
+            body[self.at % len(body)] ^= 1
         await exchange.answer(response.with_body(bytes(body)))
 
 
@@ -446,6 +466,13 @@ class FaultProxy:
     def played(self) -> int:
         """How many requests were broken since the last ``broken`` began."""
         return sum(seen.action is not None for seen in self.seen)
+
+    def rest(self) -> None:
+        """Wait until every request that has come is answered, and all that was to be sent has been sent."""
+        limit = time.monotonic() + PATIENCE
+        while self.in_flight:
+            assert time.monotonic() < limit, "requests are still being answered"
+            time.sleep(0.005)
 
     def settle(self) -> None:
         """Wait until every connection is over, once the clients have gone: nothing is on its way to the server."""

@@ -27,10 +27,9 @@ class Narrow:
     _free_at: float = field(default=0.0)
 
     async def play(self, exchange: Exchange) -> None:
-        response = await exchange.forward(exchange.request)
-        await exchange.send(response.head())
-        for start in range(0, len(response.wire), PIECE):
-            piece = response.wire[start : start + PIECE]
+        wire = await exchange.send_part(0)
+        for start in range(0, len(wire), PIECE):
+            piece = wire[start : start + PIECE]
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + len(piece) / self.rate
             await asyncio.sleep(self._free_at - now)

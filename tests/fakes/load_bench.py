@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from swiftfs.model import SEGMENTS_SUFFIX
 from swiftfs.swift.client import open_client
 
 from .fault_proxy import FaultProxy, Seen, header
-from .forked import Forked
+from .forked import Forked, Running
 from .raw_store import RawStore
 
 SEGMENT = 4096
@@ -39,8 +40,22 @@ class Bench:
     proxy: FaultProxy
     loads: Forked
     top: Path
+    running: Running | None = None
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     number: Iterator[int] = field(default_factory=itertools.count)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, *words: str | Path, environ: Mapping[str, str]) -> Running:
+        """Start a load; ``running`` is the last one."""
+        with self._lock:
+            self.running = self.loads.start(*words, environ=environ)
+        return self.running
+
+    def kill(self) -> None:
+        """``kill -9`` of the last load, from any thread, also while it is about to start."""
+        with self._lock:
+            assert self.running is not None
+            self.running.kill()
 
     def container(self) -> str:
         """The name of a container that nothing else has used."""

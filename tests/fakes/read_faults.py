@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +15,7 @@ from fakes.fault_proxy import (
     HangUp,
     IgnoreRange,
     Reset,
+    Seen,
     SetHeader,
     Stall,
     Status,
@@ -24,11 +25,25 @@ from fakes.fault_proxy import (
 )
 
 from swiftfs.errors import AuthError, Changed, Conflict, Forbidden, NotFound, Rejected, SwiftFSError, Truncated
+from swiftfs.swift.transport import STALL_SHARE
 
 SIZE = 150_000
 """Bytes of the object that is read."""
 CUT = 70_001
 """Where a body breaks: inside it, and not at the edge of anything."""
+WITHOUT_END = frozenset({"Endless", "HangUp", "Reset", "Stall", "Swallow", "Trickle", "Truncate"})
+"""Faults after which the proxy cannot say how long an answer took: there was none, or no end of it."""
+
+
+def late(seen: Iterable[Seen], deadline: float) -> int:
+    """How many requests a busy store answered so late that a client with this deadline may have asked again."""
+    longest = deadline * STALL_SHARE / 2
+    return sum(one.action not in WITHOUT_END if one.seconds is None else one.seconds > longest for one in seen)
+
+
+def is_cost(number: int, seen: Sequence[Seen], deadline: float) -> bool:
+    """Whether the requests are ``number``, and the rest explained by late answers. Let the proxy come to rest first."""
+    return number <= len(seen) <= number + late(seen, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,11 @@ class ReadFault:
     most: int = 2
     count: int | None = 1
     ranged: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether only the client's patience finds it out."""
+        return isinstance(self.action, Stall | Trickle)
 
 
 ELSEWHERE = "http://127.0.0.1:9/v1/AUTH_x/c/o"

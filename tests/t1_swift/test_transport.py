@@ -314,10 +314,12 @@ async def test_a_deadline_ends_a_call_and_says_why() -> None:
             await client.get("c", VERSION)
 
 
-async def test_retry_after_is_obeyed() -> None:
+async def test_retry_after_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that asks for no wait gets its next request at once, whatever our own pause would be."""
-    async with store(*[lambda _: answer(503, Retry_After="0")] * 6, whole) as (client, server):
-        async with asyncio.timeout(retry.FIRST_PAUSE * 30):
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 1000.0)
+    async with store(*[lambda _: answer(503, Retry_After="0")] * 6, whole, deadline=1000.0) as (client, server):
+        async with asyncio.timeout(60):
             assert await client.get("c", VERSION) == CONTENT
         assert len(server.seen) == 7
 

@@ -135,4 +135,4 @@ def test_a_stopped_process_stops_nobody(tmp_path: Path) -> None:
     writer.close()
 
     assert None in stored
-    assert took < 10
+    assert took < 60

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,8 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 from fakes.cache_disk import data_bytes, stored_files
+from fakes.changing_store import body, md5
 from fakes.profiles import Size, sized
-from fakes.store import MemoryFetcher
+from fakes.store import MemoryFetcher, ino_of
 from fakes.tree_model import ModelObject
 from fakes.tree_model import tree_of as model_tree
 from hypothesis import strategies as st
@@ -60,10 +59,6 @@ class Handle:
     ino: int
     name: str
     content: bytes
-
-
-def body(size: int, seed: int) -> bytes:
-    return random.Random(f"{size} {seed}").randbytes(size)
 
 
 class TreeMachine(RuleBasedStateMachine):
@@ -128,7 +123,7 @@ class TreeMachine(RuleBasedStateMachine):
         for name in sorted(self.store):
             content = self.store[name]
             self.moment += 1
-            listed = ListingEntry(name, len(content), hashlib.md5(content).hexdigest(), self.moment * 10**9)
+            listed = ListingEntry(name, len(content), md5(content), self.moment * 10**9)
             builder.add([Resolved(listed)])
         builder.finish(len(self.store))
         self.listed = dict(self.store)
@@ -137,14 +132,6 @@ class TreeMachine(RuleBasedStateMachine):
         """What the tree must show: the files of the last listing that a tree can have."""
         tree = model_tree({name: ModelObject(size=len(content)) for name, content in self.listed.items()})
         return {name: self.listed[name] for name in tree.files}
-
-    def ino(self, path: str) -> int:
-        ino = ROOT
-        for part in path.split("/"):
-            entry = self.vfs.child(ino, part.encode())
-            assert entry is not None
-            ino = entry.ino
-        return ino
 
     # The store
 
@@ -172,7 +159,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.vfs.refreshed()
 
     def opened(self, name: str) -> Handle:
-        handle = Handle(self.ino(name), name, self.listed[name])
+        handle = Handle(ino_of(self.vfs, name), name, self.listed[name])
         self.vfs.opened(handle.ino)
         self.handles = [*self.handles[-9:], handle]
         return handle
@@ -199,7 +186,7 @@ class TreeMachine(RuleBasedStateMachine):
         try:
             found = trio.run(self.vfs.read, handle.ino, offset, size, clock=self.clock)
         except Changed:
-            is_current = self.shown().get(handle.name) == handle.content and self.ino(handle.name) == handle.ino
+            is_current = self.shown().get(handle.name) == handle.content and ino_of(self.vfs, handle.name) == handle.ino
             assert self.store.get(handle.name) != handle.content or not is_current
         except SwiftFSError as error:
             if error not in self.injected:

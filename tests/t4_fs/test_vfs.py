@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 from fakes.cache_disk import stored_files
-from fakes.store import MemoryFetcher
+from fakes.store import MemoryFetcher, ino_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,6 @@ from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
 from swiftfs.fetch.protocol import Bad, Touch, Wants
-from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
@@ -41,14 +40,6 @@ class Tree:
     vfs: Vfs
     fetcher: MemoryFetcher
     index: Index
-
-    def ino(self, path: str) -> int:
-        ino = ROOT
-        for part in path.split("/"):
-            entry = self.vfs.child(ino, part.encode())
-            assert entry is not None
-            ino = entry.ino
-        return ino
 
     def replace(self, objects: dict[str, bytes], moment: int = 0) -> None:
         """Make the store hold ``objects`` and rebuild the index from it."""
@@ -120,7 +111,7 @@ async def test_a_file_reads_as_its_object(make_tree) -> None:  # type: ignore[no
     """Every slice of a file is the slice of its object, at and across the edges of chunks and past its end."""
     content = body(3 * CHUNK + 17)
     tree = make_tree({"a/b.bin": content})
-    ino = tree.ino("a/b.bin")
+    ino = ino_of(tree.vfs, "a/b.bin")
     for offset in (0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 5, len(content) - 1, len(content), len(content) + 9):
         for size in (0, 1, CHUNK, CHUNK + 1, len(content) + 100):
             assert await tree.vfs.read(ino, offset, size) == content[offset : offset + size]
@@ -133,7 +124,7 @@ async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-un
     tree = make_tree(objects)
     for _ in range(2):
         for name, content in objects.items():
-            assert await tree.vfs.read(tree.ino(name), 0, len(content)) == content
+            assert await tree.vfs.read(ino_of(tree.vfs, name), 0, len(content)) == content
 
     assert sorted(set(tree.fetcher.fetched)) == sorted(tree.fetcher.fetched)
 
@@ -145,18 +136,18 @@ async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None: 
     content = body(5 * CHUNK)
     tree = make_tree({"a": content}, limit=0)
 
-    assert await tree.vfs.read(tree.ino("a"), 100, 3 * CHUNK) == content[100 : 100 + 3 * CHUNK]
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 100, 3 * CHUNK) == content[100 : 100 + 3 * CHUNK]
 
 
 @pytest.mark.trio
 async def test_a_chunk_that_is_damaged_at_once_is_fetched_again(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A file that is harmed before its row is written is fetched anew, not promised again."""
     tree = make_tree({"a": b"right"})
-    assert await tree.vfs.read(tree.ino("a"), 0, 5) == b"right"
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 5) == b"right"
     for file in stored_files(tmp_path / "0" / "cache"):
         file.write_bytes(b"wrong")
 
-    assert await tree.vfs.read(tree.ino("a"), 0, 5) == b"right"
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 5) == b"right"
 
 
 @pytest.mark.trio
@@ -165,9 +156,9 @@ async def test_a_failure_of_the_store_reaches_the_reader_and_passes(make_tree) -
     tree = make_tree({"a": b"x" * 10})
     tree.fetcher.failures["a"] = [Unavailable("down")]
     with pytest.raises(Unavailable):
-        await tree.vfs.read(tree.ino("a"), 0, 10)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 10)
 
-    assert await tree.vfs.read(tree.ino("a"), 0, 10) == b"x" * 10
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 10) == b"x" * 10
 
 
 @pytest.mark.trio
@@ -176,7 +167,7 @@ async def test_an_object_that_is_gone_is_stale_and_asks_for_a_refresh(make_tree)
     tree = make_tree({"a": b"x" * 10})
     tree.fetcher.failures["a"] = [NotFound("gone")]
     with pytest.raises(Changed):
-        await tree.vfs.read(tree.ino("a"), 0, 10)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 10)
 
     assert tree.vfs.changed
 
@@ -185,7 +176,7 @@ async def test_an_object_that_is_gone_is_stale_and_asks_for_a_refresh(make_tree)
 async def test_a_replaced_object_is_another_inode(make_tree) -> None:  # type: ignore[no-untyped-def]
     """After a refresh the name stands for the new version, while the old inode never shows a byte of it."""
     tree = make_tree({"a": b"old" * 10, "b": b"same"})
-    old, same = tree.ino("a"), tree.ino("b")
+    old, same = ino_of(tree.vfs, "a"), ino_of(tree.vfs, "b")
     assert await tree.vfs.read(old, 0, 100) == b"old" * 10
 
     tree.replace({"a": b"new!" * 10, "b": b"same"}, moment=1)
@@ -193,8 +184,8 @@ async def test_a_replaced_object_is_another_inode(make_tree) -> None:  # type: i
 
     assert changes is not None
     assert {(change.name, change.old_ino) for change in changes} == {(b"a", old)}
-    assert tree.ino("b") == same
-    assert await tree.vfs.read(tree.ino("a"), 0, 100) == b"new!" * 10
+    assert ino_of(tree.vfs, "b") == same
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 100) == b"new!" * 10
     assert await tree.vfs.read(old, 0, 100) == b"old" * 10
 
 
@@ -204,7 +195,7 @@ async def test_the_next_files_are_there_before_they_are_opened(make_tree) -> Non
     objects = {f"d/{number:04}.jpg": body(100, number) for number in range(200)}
     tree = make_tree(objects, mode=Mode.AUTO)
     for name, content in objects.items():
-        ino = tree.ino(name)
+        ino = ino_of(tree.vfs, name)
         tree.vfs.opened(ino)
         assert await tree.vfs.read(ino, 0, 1000) == content
 
@@ -220,13 +211,13 @@ async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) ->
     names = list(objects)
     random.Random(5).shuffle(names)
     for name in names[:100]:
-        tree.vfs.opened(tree.ino(name))
+        tree.vfs.opened(ino_of(tree.vfs, name))
 
     assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
 
 
 def told(tree: Tree, names: list[str]) -> Order:
-    entries = [tree.vfs.entry(tree.ino(name)) for name in names]
+    entries = [tree.vfs.entry(ino_of(tree.vfs, name)) for name in names]
     return Order.of([entry.ino for entry in entries], [entry.size for entry in entries])
 
 
@@ -243,7 +234,7 @@ async def test_an_order_is_fetched_ahead_and_nothing_of_it_twice(make_tree, limi
         before = len(tree.fetcher.fetched)
         tree.vfs.ahead.follow(told(tree, names))
         for at, name in enumerate(names):
-            ino = tree.ino(name)
+            ino = ino_of(tree.vfs, name)
             tree.vfs.opened(ino)
             assert await tree.vfs.read(ino, 0, 3000) == objects[name]
             if not at % 8:
@@ -264,12 +255,12 @@ async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree)
     names = list(objects)
     tree.vfs.ahead.follow(told(tree, names[::-1][:260]))
     for name in names[100:104]:
-        tree.vfs.opened(tree.ino(name))
+        tree.vfs.opened(ino_of(tree.vfs, name))
     assert sorted(name for name, _ in tree.fetcher.fetched) == names[40:]
 
     tree.vfs.ahead.follow(Order.of([], []))
     for name in names[:4]:
-        tree.vfs.opened(tree.ino(name))
+        tree.vfs.opened(ino_of(tree.vfs, name))
     assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[3:19], *names[40:]]
 
 
@@ -278,8 +269,8 @@ async def test_what_was_read_is_told_once_a_second(make_tree) -> None:  # type: 
     """Recency goes to the fetch process in one message, not one for each read."""
     tree = make_tree({"a": b"1", "b": b"2"})
     for _ in range(3):
-        await tree.vfs.read(tree.ino("a"), 0, 1)
-        await tree.vfs.read(tree.ino("b"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "b"), 0, 1)
     tree.vfs.keep_house()
     tree.vfs.keep_house()
 
@@ -294,7 +285,7 @@ async def test_a_read_that_gets_no_answer_ends_at_its_deadline(make_tree, autoju
     tree.fetcher.hang = trio.Event()
     start = trio.current_time()
     with pytest.raises(Unavailable):
-        await tree.vfs.read(tree.ino("a"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1)
 
     assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
 
@@ -305,16 +296,16 @@ async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, a
     tree = make_tree({"a": b"1", "b": b"2"})
     tree.fetcher.hang = trio.Event()
     with pytest.raises(Unavailable):
-        await tree.vfs.read(tree.ino("a"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1)
     start = trio.current_time()
     with pytest.raises(Unavailable):
-        await tree.vfs.read(tree.ino("a"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1)
     assert trio.current_time() == start
 
     tree.fetcher.hang = None
-    assert await tree.vfs.read(tree.ino("b"), 0, 1) == b"2"
+    assert await tree.vfs.read(ino_of(tree.vfs, "b"), 0, 1) == b"2"
     await trio.sleep(1)
-    assert await tree.vfs.read(tree.ino("a"), 0, 1) == b"1"
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1) == b"1"
 
 
 # Large objects
@@ -328,7 +319,7 @@ async def test_random_reads_fetch_what_they_ask_for_and_once(make_tree) -> None:
     """Pages read in no order are fetched as pages, and a second reading of them asks the store for nothing."""
     content = body(16 * LARGE_CHUNK + 77)
     tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
-    ino = tree.ino("a")
+    ino = ino_of(tree.vfs, "a")
     offsets = [page * 4096 for page in random.Random(2).sample(range(len(content) // 4096), 150)]
     for offset in offsets:
         assert await tree.vfs.read(ino, offset, 4096) == content[offset : offset + 4096]
@@ -345,7 +336,7 @@ async def test_a_sequential_reading_fetches_every_byte_once(make_tree) -> None: 
     """From start to end: one request for each chunk, a few more at the start, and no byte twice or left in pieces."""
     content = body(9 * LARGE_CHUNK + 77)
     tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
-    ino = tree.ino("a")
+    ino = ino_of(tree.vfs, "a")
     for offset in range(0, len(content), 32 << 10):
         assert await tree.vfs.read(ino, offset, 32 << 10) == content[offset : offset + (32 << 10)]
 
@@ -362,7 +353,7 @@ async def test_a_damaged_piece_is_fetched_again(make_tree, tmp_path: Path) -> No
     content = body(4 * LARGE_CHUNK)
     for written, directory in ((False, "0"), (True, "4")):
         tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK)
-        ino = tree.ino("a")
+        ino = ino_of(tree.vfs, "a")
         place = 2 * LARGE_CHUNK + 8192
         assert await tree.vfs.read(ino, place, 4096) == content[place : place + 4096]
         if written:
@@ -383,7 +374,7 @@ async def test_pieces_need_no_cache_to_be_read(make_tree) -> None:  # type: igno
     content = body(4 * LARGE_CHUNK)
     tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK, limit=0)
     for place in (3 * LARGE_CHUNK - 20_000, 300_001, LARGE_CHUNK - 10):
-        assert await tree.vfs.read(tree.ino("a"), place, 9000) == content[place : place + 9000]
+        assert await tree.vfs.read(ino_of(tree.vfs, "a"), place, 9000) == content[place : place + 9000]
 
 
 @pytest.mark.trio
@@ -392,14 +383,14 @@ async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(
     tree = make_tree({"a": body(4 * LARGE_CHUNK)}, chunk_size=LARGE_CHUNK)
     tree.fetcher.failures["a"] = [NotFound("gone")]
     with pytest.raises(Changed):
-        await tree.vfs.read(tree.ino("a"), 500_000, 10)
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 500_000, 10)
     assert tree.vfs.changed
 
     tree.fetcher.hang = trio.Event()
     start = trio.current_time()
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await tree.vfs.read(tree.ino("a"), 700_000, 10)
+            await tree.vfs.read(ino_of(tree.vfs, "a"), 700_000, 10)
     assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
 
 
@@ -421,6 +412,6 @@ def test_every_read_is_right_whatever_the_cache_holds(
     async def read_all() -> None:
         for number, offset, size in reads:
             name = f"f{number % len(sizes)}"
-            assert await tree.vfs.read(tree.ino(name), offset, size) == objects[name][offset : offset + size]
+            assert await tree.vfs.read(ino_of(tree.vfs, name), offset, size) == objects[name][offset : offset + size]
 
     trio.run(read_all)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from fakes.store import MemoryFetcher
+from fakes.store import MemoryFetcher, ino_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,14 +80,6 @@ class Place:
     def warming(self) -> Warming:
         return self.vfs.ahead.warming
 
-    def ino(self, path: str) -> int:
-        ino = ROOT
-        for part in path.split("/"):
-            entry = self.vfs.child(ino, part.encode())
-            assert entry is not None
-            ino = entry.ino
-        return ino
-
     def figures(self, number: int) -> WarmFigures:
         figures = self.warming.figures(number)
         assert figures is not None
@@ -134,12 +126,12 @@ async def test_a_second_warm_fetches_nothing(make: Make) -> None:
     place = make({**{f"d/{number}": 50 for number in range(30)}, "e/a": 3 * CHUNK, "f": 0, "g": 7})
 
     async def act() -> None:
-        first = place.warming.add([place.ino("d"), place.ino("e/a"), place.ino("f")])
+        first = place.warming.add([ino_of(place.vfs, "d"), ino_of(place.vfs, "e/a"), ino_of(place.vfs, "f")])
         await settle()
         assert place.figures(first) == WarmFigures(32, 1500 + 3 * CHUNK, 32, 1500 + 3 * CHUNK, 1, ended=True)
         assert len(place.fetcher.fetched) == 33
         place.writer.flush()
-        second = place.warming.add([place.ino("d")])
+        second = place.warming.add([ino_of(place.vfs, "d")])
         await settle()
         assert place.figures(second) == WarmFigures(30, 1500, 30, 1500, 30, ended=True)
         assert len(place.fetcher.fetched) == 33
@@ -209,8 +201,8 @@ async def test_a_warm_is_given_up(make: Make) -> None:
     slow = place.fetcher
 
     async def act() -> None:
-        guessed = place.warming.add([place.ino("b")], TREE)
-        asked = place.warming.add([place.ino("a")])
+        guessed = place.warming.add([ino_of(place.vfs, "b")], TREE)
+        asked = place.warming.add([ino_of(place.vfs, "a")])
         await settle()
         assert place.warming.cancel() == 1
         assert place.figures(asked).cancelled

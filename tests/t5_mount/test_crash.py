@@ -1,4 +1,4 @@
-"""kill -9 of a mount's processes at random moments of its first epoch: afterwards every byte is right."""
+"""kill -9 of a mount's processes at drawn requests of its first epoch: afterwards every byte is right."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import random
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fakes.fault_proxy import FaultProxy
+from fakes.fault_proxy import Fault, FaultProxy, Kill
 from fakes.profiles import timeout
-from fakes.programs import check, mount_status, tree_of, write_tree
+from fakes.programs import check, mount_status, through, tree_of, until, write_tree
 
 from swiftfs.cache.writer import Writer
 from swiftfs.localcloud import Cloud
 from swiftfs.mount.preflight import probe
 
-from .test_mount import until
-
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
 FETCH_ROUNDS, MOUNT_ROUNDS = 12, 8
-AT_RISK = 12
-"""Rounds in which requests to the store must have been under way at the kill, or the test shows nothing."""
+
 CONTAINER = "mount-crash"
 CHUNK = 64 * 1024
 OPTIONS = ("--daemon", "--recover", "--chunk-size", str(CHUNK), "--streams", "8", "--refresh", "off")
 SEEDED = 50
 """The first seed: each round draws its moment from one of its own."""
-EPOCH = 1.0
-"""Seconds, about, of a first epoch on an idle machine; a kill is drawn within the first half of it."""
+FILES = 50
+MOMENTS = FILES - 5
+"""A kill comes at one of as many requests, or the epoch might have fewer: each file but an empty one takes one."""
+HANGS = 240.0
+"""Seconds after which a reader is taken to hang."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def proxy(cloud: Cloud) -> Iterator[FaultProxy]:
 def content() -> dict[str, bytes]:
     """Small files, and some of several chunks."""
     draw = random.Random(7)
-    return {f"d{number % 5}/{number}.bin": draw.randbytes(number * 3000) for number in range(50)}
+    return {f"d{number % 5}/{number}.bin": draw.randbytes(number * 3000) for number in range(FILES)}
 
 
 class Reader(threading.Thread):
@@ -97,16 +97,12 @@ def rows(cache: Path) -> int:
 
 @pytest.mark.timeout(timeout())
 @pytest.mark.row("P2", "P6", "C3")
-def test_a_killed_mount_comes_back_with_every_byte_right(
-    cloud: Cloud, proxy: FaultProxy, local_environ: dict[str, str], tmp_path: Path
-) -> None:
-    """Twenty kills while chunks are fetched and written, of the fetch process and of the file system process: readers
-    get right bytes or an error at once, the cache is never damaged, a dead mount is replaced, and then all is there."""
+def test_a_killed_mount_comes_back_with_every_byte_right(cloud: Cloud, proxy: FaultProxy, tmp_path: Path) -> None:
+    """Twenty kills at drawn requests, while chunks are fetched and written, of the fetch process and of the file system
+    process: readers get right bytes or an error at once, the cache is never damaged, a dead mount is replaced, and then
+    all is there."""
     files = content()
-    config = tmp_path / "rclone.conf"
-    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
-    config.chmod(0o600)
-    environ = {**local_environ, "RCLONE_CONFIG": str(config)}
+    environ = through(cloud, proxy.url, tmp_path)
     check("swiftfs", "load", write_tree(tmp_path / "tree", files), f"local:{CONTAINER}", environ=environ)
     mountpoint = tmp_path / "mnt"
     mountpoint.mkdir()
@@ -115,7 +111,6 @@ def test_a_killed_mount_comes_back_with_every_byte_right(
     mount = ("swiftfs", "mount", f"local:{CONTAINER}", mountpoint, *OPTIONS, "--cache-dir", cache)
     kinds = ["fetch_pid"] * FETCH_ROUNDS + ["pid"] * MOUNT_ROUNDS
     random.Random(SEEDED).shuffle(kinds)
-    at_risk = 0
     check(*mount, environ=environ)
     try:
         for number, kind in enumerate(kinds):
@@ -123,15 +118,15 @@ def test_a_killed_mount_comes_back_with_every_byte_right(
             status = mount_status(mountpoint, environ=environ)
             names = draw.sample(sorted(files), len(files))
             readers = [Reader(mountpoint, files, names[half::2]) for half in range(2)]
-            for reader in readers:
-                reader.start()
-            time.sleep(draw.uniform(0.02, 0.5) * EPOCH)
-            at_risk += proxy.in_flight > 0
-            os.kill(status[kind], signal.SIGKILL)
-            for reader in readers:
-                reader.join(60)
-                assert not reader.is_alive(), "a reader hangs"
-                assert reader.wrong == []
+            kill = Kill(partial(os.kill, status[kind], signal.SIGKILL))
+            with proxy.broken(Fault(kill, "GET", r"\.bin$", skip=draw.randrange(MOMENTS))):
+                for reader in readers:
+                    reader.start()
+                for reader in readers:
+                    reader.join(HANGS)
+                    assert not reader.is_alive(), "a reader hangs"
+                    assert reader.wrong == []
+                assert proxy.played() == 1, "it was not killed"
             errors = {code for reader in readers for code in reader.errors}
             if kind == "pid":
                 assert errors <= {errno.ENOTCONN, errno.ECONNABORTED}
@@ -148,4 +143,3 @@ def test_a_killed_mount_comes_back_with_every_byte_right(
         check("swiftfs", "umount", mountpoint, environ=environ)
     finally:
         subprocess.run(["fusermount3", "-uzq", mountpoint], check=False)
-    assert at_risk >= AT_RISK, f"only {at_risk} of {len(kinds)} kills hit a request in flight"

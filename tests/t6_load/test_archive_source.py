@@ -443,7 +443,7 @@ def test_memory_is_bounded_whatever_the_archive(tmp_path: Path, kind: str) -> No
         env=os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ended.returncode == 0, ended.stderr
     sent, resident = map(int, ended.stdout.split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.fault_proxy import EditPage, Extra, Fault, FaultProxy, Reset, Stall, Status, Swallow, Truncate
-from fakes.programs import check, run, write_tree
+from fakes.programs import check, run, through, write_tree
 
 from swiftfs.localcloud import Cloud
 
@@ -29,10 +28,7 @@ def proxy(cloud: Cloud) -> Iterator[FaultProxy]:
 @pytest.fixture
 def environ(cloud: Cloud, proxy: FaultProxy, tmp_path: Path) -> dict[str, str]:
     """The environment of a user whose store is the proxy."""
-    config = tmp_path / "rclone.conf"
-    config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
-    config.chmod(0o600)
-    return {**os.environ, "RCLONE_CONFIG": str(config)}
+    return through(cloud, proxy.url, tmp_path)
 
 
 @pytest.mark.row("N5", "N12", "H7", "H13", "L3", "L5")

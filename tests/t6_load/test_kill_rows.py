@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
-from fakes.programs import check, write_tree
+from fakes.fault_proxy import FaultProxy
+from fakes.programs import check, kill_after, through, write_tree
 
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import offset, requests
@@ -36,19 +34,14 @@ def test_after_kill_9_what_was_stored_is_not_sent_again(
         return [unquote(line.path) for line in puts]
 
     since = offset(cloud.proxy_log)
-    command = [sys.executable, "-m", "swiftfs", "load", str(tree), f"local:{container}", "--transfers", "4"]
-    process = subprocess.Popen(command, env=local_environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 60
-    while len(stored(since)) < moment:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    finished = set(stored(since, settle=0.5))
-    assert len(finished) < FILES, "nothing was at risk"
-    since = offset(cloud.proxy_log)
-    check("swiftfs", "load", tree, f"local:{container}", environ=local_environ)
+    load = ("swiftfs", "load", tree, f"local:{container}", "--transfers", "4")
+    with FaultProxy(cloud.storage_url) as proxy:
+        environ = through(cloud, proxy.url, tmp_path)
+        kill_after(proxy, moment, "PUT", f"/{container}/", *load, environ=environ)
+        finished = set(stored(since, settle=0.5))
+        assert len(finished) == moment
+        since = offset(cloud.proxy_log)
+        check(*load, environ=environ)
     sent = stored(since, settle=0.5)
 
     assert set(sent) & finished == set()

@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
+from fakes.fault_proxy import FaultProxy
+from fakes.programs import kill_after, through
 
 from swiftfs import localcloud
 from swiftfs.config import Remote, find_remote
@@ -96,7 +97,7 @@ def container() -> str:
 @pytest.mark.parametrize("moment", [1, 9, 20])
 @pytest.mark.row("O2", "P1")
 def test_after_kill_9_only_what_was_in_flight_is_sent_again(
-    tmp_path: Path, container: str, cloud: Cloud, remote: Remote, local_environ: dict[str, str], moment: int
+    tmp_path: Path, container: str, cloud: Cloud, remote: Remote, moment: int
 ) -> None:
     """Killed after a number of segments, a load has left no object; the next one sends the segments that are not
     there, and those only, and leaves none too many. What the server's log says is the judge."""
@@ -105,35 +106,25 @@ def test_after_kill_9_only_what_was_in_flight_is_sent_again(
     big = source / "big.bin"
     big.write_bytes(os.urandom(24 * MIB + 1))
     since = offset(cloud.proxy_log)
-    process = subprocess.Popen(
-        [*PROGRAM, "load", str(source), f"local:{container}", *CUT, "--multi-thread-streams", "2"],
-        env=local_environ,
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    give_up = time.monotonic() + 60
-    while len(put_paths(cloud, container, since)) < moment:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < give_up
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    finished = set(put_paths(cloud, container, since, settle=0.5))
-    assert moment <= len(finished) < 25, "nothing was at risk"
-    manifests = [line for line in requests(cloud, since) if "multipart-manifest" in line.query]
-    assert manifests == []
-    since = offset(cloud.proxy_log)
-    again = load(source, f"local:{container}", local_environ, *CUT)
-    assert again.returncode == 0, again.stderr
-    sent = put_paths(cloud, container, since, settle=0.3)
-    assert set(sent) & finished == set()
-    assert len(sent) == 25 - len(finished)
-    assert_whole(remote, container, big)
-    since = offset(cloud.proxy_log)
-    third = load(source, f"local:{container}", local_environ, *CUT)
-    assert "0 sent, 1 skipped" in third.stdout, third.stdout + third.stderr
-    assert {"GET", "HEAD"} >= {line.method for line in requests(cloud, since, settle=0.3) if container in line.path}
+    words = ("swiftfs", "load", source, f"local:{container}", *CUT, "--multi-thread-streams", "2")
+    with FaultProxy(cloud.storage_url) as proxy:
+        environ = through(cloud, proxy.url, tmp_path)
+        kill_after(proxy, moment, "PUT", f"/{container}_segments/", *words, environ=environ)
+        finished = set(put_paths(cloud, container, since, settle=0.5))
+        assert len(finished) == moment
+        manifests = [line for line in requests(cloud, since) if "multipart-manifest" in line.query]
+        assert manifests == []
+        since = offset(cloud.proxy_log)
+        again = load(source, f"local:{container}", environ, *CUT)
+        assert again.returncode == 0, again.stderr
+        sent = put_paths(cloud, container, since, settle=0.3)
+        assert set(sent) & finished == set()
+        assert len(sent) == 25 - len(finished)
+        assert_whole(remote, container, big)
+        since = offset(cloud.proxy_log)
+        third = load(source, f"local:{container}", environ, *CUT)
+        assert "0 sent, 1 skipped" in third.stdout, third.stdout + third.stderr
+        assert {"GET", "HEAD"} >= {line.method for line in requests(cloud, since, settle=0.3) if container in line.path}
 
 
 def test_a_changed_large_file_is_sent_in_its_changed_segments(

@@ -282,11 +282,16 @@ def test_a_tar_is_streamed_once(kind: str, ranges: bool) -> None:
     sends nothing."""
     server = FileServer(make_tar(list(FILES.items()), kind), ranges=ranges)
 
-    async def slowly(name: str) -> AsyncIterator[None]:
-        await asyncio.sleep(0.002)
+    async def with_a_second_one(name: str) -> AsyncIterator[None]:
+        """The first upload waits for another one beside it."""
+        if store.in_flight > 1:
+            several.set()
+        async with asyncio.timeout(60):
+            await several.wait()
         yield
 
-    store = MemorySwift(before_store=slowly)
+    several = asyncio.Event()
+    store = MemorySwift(before_store=with_a_second_one)
     result = load(server, store, rules=FOOD11, sha256=hashlib.sha256(server.body).hexdigest())
     assert outcome_error(result) is None
     assert {FOOD11.target(name): body for name, body in plain(FILES).items()} == store.bodies("c")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import os
-import random
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.changing_store import body, md5
 from fakes.fault_proxy import (
     Action,
     EditPage,
-    Exchange,
     Extra,
     Fault,
-    Gone,
     HangUp,
+    Kill,
+    Meanwhile,
     RepeatPage,
     Reset,
     Seen,
@@ -32,7 +28,6 @@ from fakes.fault_proxy import (
     Truncate,
     redirect,
 )
-from fakes.forked import Running
 from fakes.load_bench import SEGMENT, SMALL_SEGMENTS, Bench, Listed, open_bench
 from fakes.profiles import Size, sized, timeout
 from hypothesis import strategies as st
@@ -79,43 +74,10 @@ KILLS = (("PUT", "_segments/"), (None, ""), ("PUT", r"/up-[^/_]+/"), (None, "bul
 """Requests at which loads are killed: the steps between which something could be half done."""
 
 
-@dataclass(frozen=True)
-class Kill:
-    """``kill -9`` of the load when its request is there; it is answered to nobody. ``done``: the store serves it."""
-
-    kill: Callable[[], None]
-    done: bool
-
-    async def play(self, exchange: Exchange) -> None:
-        await asyncio.to_thread(self.kill)
-        if self.done:
-            await exchange.forward(exchange.request)
-        raise Gone
-
-
-@dataclass(frozen=True)
-class Watch:
-    """``call`` in the middle of a load, then the request goes on as if nothing had been."""
-
-    call: Callable[[], None]
-
-    async def play(self, exchange: Exchange) -> None:
-        await asyncio.to_thread(self.call)
-        await exchange.answer(await exchange.forward(exchange.request))
-
-
 @pytest.fixture
 def bench(cloud: Cloud, remote: Remote, tmp_path: Path) -> Iterator[Bench]:
     with open_bench(cloud.storage_url, remote, tmp_path, CONSTANTS) as made:
         yield made
-
-
-def body(size: int, seed: int) -> bytes:
-    return random.Random(f"{size} {seed}").randbytes(size)
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
 
 
 def parts(content: bytes) -> list[bytes]:
@@ -144,8 +106,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.tree.mkdir(parents=True)
         self.files: dict[str, bytes] = {}
         self.versions: dict[str, set[tuple[int, str]]] = {}
-        self.running: Running | None = None
-        self.lock = threading.Lock()
+
         self.wrong: list[str] = []
         self.environ = bench.environ(self.home)
 
@@ -157,9 +118,9 @@ class UploadMachine(RuleBasedStateMachine):
         shutil.rmtree(self.home)
 
     def settle(self) -> None:
-        if self.running is not None:
-            self.running.kill()
-            self.running.wait()
+        if self.bench.running is not None:
+            self.bench.running.kill()
+            self.bench.running.wait()
         self.bench.proxy.settle()
 
     # The directory
@@ -229,7 +190,7 @@ class UploadMachine(RuleBasedStateMachine):
         passing = data.draw(st.lists(self.faults(PASSING), max_size=3))
         pages = data.draw(st.lists(self.faults(PASSING_PAGES, (("GET", "format=json"),)), max_size=1))
         failing = data.draw(st.lists(self.faults(FAILING), max_size=1))
-        watch = Fault(Watch(self.look), skip=data.draw(st.integers(0, 20)))
+        watch = Fault(Meanwhile(self.look), skip=data.draw(st.integers(0, 20)))
         if data.draw(st.booleans()):
             self.rewrite(data.draw(st.sampled_from(LARGE)))
         code, _ = self.load(watch, *failing, *passing, *pages, extra=extra, transfers=transfers)
@@ -280,7 +241,7 @@ class UploadMachine(RuleBasedStateMachine):
         """A file is written while the load is under way."""
         name = data.draw(st.sampled_from(sorted(self.files)))
         before = dict(self.files)
-        watch = Watch(lambda: self.write(name, body(size, seed + 7)))
+        watch = Meanwhile(lambda: self.write(name, body(size, seed + 7)))
         code, _ = self.load(Fault(watch, skip=at), extra=False, changing=name)
         assert code in {0, 1, 5} or before == self.files, self.said()
 
@@ -314,9 +275,7 @@ class UploadMachine(RuleBasedStateMachine):
             f"{SEGMENT}B", "--multi-thread-streams", "2", "--transfers", str(transfers), "--checkers", "2", *options,
         ]  # fmt: skip
         with self.bench.proxy.broken(*faults) as seen:
-            with self.lock:
-                self.running = self.bench.loads.start(*words, environ=self.environ)
-            code = self.running.wait()
+            code = self.bench.start(*words, environ=self.environ).wait()
             self.bench.proxy.settle()
         self.listed = self.bench.listed(self.container)
         self.look(self.listed[self.container])
@@ -327,13 +286,11 @@ class UploadMachine(RuleBasedStateMachine):
         return code, seen
 
     def kill(self) -> None:
-        with self.lock:
-            assert self.running is not None
-            self.running.kill()
+        self.bench.kill()
         self.look()
 
     def said(self) -> str:
-        return "" if self.running is None else self.running.said()
+        return "" if self.bench.running is None else self.bench.running.said()
 
     # What holds
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.names import ODD_NAMES, STORE_ONLY_NAMES
-from fakes.programs import check, mounted, run, tree_of, write_tree
+from fakes.programs import check, mounted, run, swift_environ, tree_of, write_tree
 
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import offset, requests
@@ -29,18 +29,9 @@ def container(local_environ: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture
-def swift_environ(cloud: Cloud) -> dict[str, str]:
-    """What python-swiftclient needs to log in with the same application credential."""
-    return {
-        **os.environ,
-        "OS_AUTH_TYPE": "v3applicationcredential",
-        "OS_AUTH_URL": cloud.auth_url,
-        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
-        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
-        "OS_REGION_NAME": cloud.region,
-        "ST_AUTH_VERSION": "3",
-        "PYTHONWARNINGS": "ignore",
-    }
+def swiftclient_environ(cloud: Cloud) -> dict[str, str]:
+    """The environment of a user of python-swiftclient."""
+    return {**os.environ, **swift_environ(cloud)}
 
 
 def odd_tree(top: Path) -> Path:
@@ -89,12 +80,12 @@ def _by_path(text: str) -> dict[str, tuple[object, ...]]:
 
 
 def test_swiftclient_downloads_what_swiftfs_loaded(
-    here: Path, container: str, local_environ: dict[str, str], swift_environ: dict[str, str]
+    here: Path, container: str, local_environ: dict[str, str], swiftclient_environ: dict[str, str]
 ) -> None:
     """python-swiftclient, which checks MD5 and mtime itself, gets every file as it was."""
     tree = write_tree(here / "tree", {f"d/{n}.bin": random.Random(n).randbytes(n * 1000) for n in range(12)})
     check("swiftfs", "load", tree, f"local:{container}", environ=local_environ)
-    check("swift", "download", container, "--output-dir", here / "got", environ=swift_environ)
+    check("swift", "download", container, "--output-dir", here / "got", environ=swiftclient_environ)
 
     assert tree_of(here / "got") == tree_of(tree)
     for path in tree.rglob("*.bin"):
@@ -104,7 +95,7 @@ def test_swiftclient_downloads_what_swiftfs_loaded(
 @pytest.mark.fuse
 @pytest.mark.row("L8")
 def test_swiftfs_reads_what_the_others_wrote(
-    here: Path, container: str, local_environ: dict[str, str], swift_environ: dict[str, str]
+    here: Path, container: str, local_environ: dict[str, str], swiftclient_environ: dict[str, str]
 ) -> None:
     """Plain files, a DLO of rclone and an SLO of swiftclient show true sizes and bytes, listed and mounted."""
     draw = random.Random(7)
@@ -116,7 +107,7 @@ def test_swiftfs_reads_what_the_others_wrote(
     )
     check("rclone", "copy", "--swift-chunk-size", "1Mi", by_rclone, f"local:{container}", environ=local_environ)
     upload = ["swift", "upload", "--use-slo", "--segment-size", str(SEGMENT), container, "."]
-    check(*upload, environ=swift_environ, cwd=by_swift)
+    check(*upload, environ=swiftclient_environ, cwd=by_swift)
     expected = {**tree_of(by_rclone), **tree_of(by_swift)}
 
     sizes = {

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from fakes.fault_proxy import FaultProxy
 from fakes.large_objects import put_dlo, put_slo
-from fakes.programs import check, mounted, tree_of, write_tree
+from fakes.programs import check, mounted, through, tree_of, write_tree
 from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
 
 from swiftfs.config import Remote, find_remote
@@ -56,11 +56,7 @@ def store(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     top = tmp_path_factory.mktemp("rgw")
     with FaultProxy(cloud.storage_url, dialect=Rgw(PAGE)) as proxy:
         url = proxy.url.replace("/v1/", f"{PREFIX}/v1/")
-        config = top / "rclone.conf"
-        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {url}\n")
-        config.chmod(0o600)
-        (top / "run").mkdir(mode=0o700)
-        environ = {**os.environ, "RCLONE_CONFIG": str(config), "HOME": str(top), "XDG_RUNTIME_DIR": str(top / "run")}
+        environ = through(cloud, url, top)
         remote = find_remote("local", environ)
         container = f"rgw-{secrets.token_hex(4)}"
         check("swiftfs", "load", write_tree(top / "tree", FILES), f"local:{container}", environ=environ)
