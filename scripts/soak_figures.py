@@ -45,12 +45,14 @@ def fit(points: Sequence[tuple[float, float]]) -> Line:
     return Line(to, slope, slope * (points[-1][0] - points[0][0]))
 
 
-def after_warm_up(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that are fitted."""
+def fitted(points: Sequence[tuple[float, float]], down: tuple[float, float] | None = None) -> list[tuple[float, float]]:
+    """The points that are fitted: not those while things warm up, nor those while the store was away and soon after,
+    when there are no connections: a dip at one side would pass for a slope."""
     if not points:
         return []
     begin = points[0][0] + WARM_UP * (points[-1][0] - points[0][0])
-    return [point for point in points if point[0] >= begin]
+    gone, back = (down[0], down[1] + RECOVERED_IN) if down is not None else (0.0, 0.0)
+    return [point for point in points if point[0] >= begin and not gone <= point[0] <= back]
 
 
 def allowed_growth(kind: str, mean: float) -> float:
@@ -114,7 +116,7 @@ def judged(record: Record) -> dict[str, Any]:
     growth = []
     for process, kinds in record.series.items():
         for kind, points in kinds.items():
-            line = fit(after_warm_up(points))
+            line = fit(fitted(points, record.down))
             most = allowed_growth(kind, line.mean)
             growth.append(
                 {"process": process, "figure": kind, "mean": line.mean, "per_minute": line.slope * 60,

@@ -188,6 +188,16 @@ class Writer:
             lambda: self._transact(lambda left: self._unlink([each.file for each in self._table.least_recent()])), 0
         )
 
+    @property
+    def limit(self) -> int:
+        """Bytes of content that the cache may hold."""
+        return self._limit
+
+    def used(self) -> int:
+        """Bytes of content that the cache holds, the last ones' rows perhaps not counted; takes no look at the rows."""
+        used, _ = self._guarded(self._table.sums, (0, 0))
+        return used + sum(row.length for row in self._pending.values())
+
     def info(self) -> CacheInfo:
         """What the cache holds. Raises LocalFileError never: a table that cannot be read counts nothing."""
         self.flush()
@@ -223,9 +233,8 @@ class Writer:
         nothing: dict[int, tuple[int, int]] = {}
         rows = self._guarded(lambda: self._table.find_range(key, extent, first, stop), nothing)
         found = {number: Stored(*row) for number, row in rows.items()}
-        for number in range(first, stop) if self._pending else ():
-            row = self._pending.get((key, number))
-            if row is not None:
+        for (pending, number), row in self._pending.items():
+            if pending == key and first <= number < stop:
                 found[number] = Stored(row.length, row.checksum)
         return found
 

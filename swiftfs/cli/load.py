@@ -259,7 +259,7 @@ async def _run(
     origin = _absolute(wanted.text)
     async with opened_source(wanted) as source:
         request = LoadRequest(source, **options)
-        async with open_client(remote, connections=request.transfers + request.checkers, rate=rate) as client:
+        async with open_client(remote, connections=max(request.transfers, request.checkers), rate=rate) as client:
             place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
             path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
             journal = Journal(path)

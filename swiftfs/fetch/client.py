@@ -8,6 +8,7 @@ back-off and gets every want that is still waited for.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import subprocess
@@ -138,10 +139,12 @@ class FetchClient:
             reason = ""
             try:
                 await self._serve(ready)
-            except SwiftFSError as error:
+            except (SwiftFSError, OSError) as error:
+                if not started and isinstance(error, OSError):
+                    raise Unavailable(f"the fetch process cannot be started: {error.strerror}") from None
                 if not started:
                     raise
-                reason = f": {error}"
+                reason = f": {error}"  # also when the system has no process or descriptor to spare just now
             if not started:
                 raise Unavailable(f"the fetch process ended with status {self._status()} before it was ready")
             self.restarts += 1
@@ -229,27 +232,27 @@ class FetchClient:
     async def refresh(self) -> Refreshed:
         """Have the container listed now; the answer is of a listing that began after the call.
 
-        Raises Unavailable when there is no answer in time.
+        However long that takes: each of its requests has a deadline. Raises Unavailable when the process ends.
         """
         self._refreshes += 1
-        answer = await self._ask_for(protocol.Refresh(self._refreshes), Refreshed, self._refreshes)
+        answer = await self._ask_for(protocol.Refresh(self._refreshes), Refreshed, self._refreshes, patience=math.inf)
         assert isinstance(answer, Refreshed)
         return answer
 
     async def status(self) -> Status:
         """The fetch process's counters. Raises Unavailable when there is no answer in time."""
-        answer = await self._ask_for(protocol.AskStatus(), Status)
+        answer = await self._ask_for(protocol.AskStatus(), Status, patience=self._hello.deadline)
         assert isinstance(answer, Status)
         return answer
 
-    async def _ask_for(self, message: Message, kind: type[Message], number: int = 0) -> Message:
+    async def _ask_for(self, message: Message, kind: type[Message], number: int = 0, *, patience: float) -> Message:
         if self._socket is None:
             raise Unavailable("the fetch process has ended and is being started again")
         question = _Question(kind, number)
         self._questions.append(question)
         self._send(message)
         try:
-            with trio.move_on_after(self._hello.deadline):
+            with trio.move_on_after(patience):
                 await question.event.wait()
         finally:
             if question in self._questions:

@@ -201,6 +201,7 @@ class Worker:
                 group.create_task(task) for task in (self._refresh(), self._housekeeping(), self._watch_parent())
             ]
             await self._messages()
+            self._jobs.forget(DEMAND)  # a job that ends makes room for the next one
             for task in [*background, *self._tasks]:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -343,11 +344,11 @@ class Worker:
             answers = self._last_question
             try:
                 diff = await self._indexer.rebuild()
+                files = self._indexer.totals().files
             except SwiftFSError as error:
                 log.warning("the container could not be listed: %s", error)
                 self._link.send(Refreshed(0, 0, 0, 0, str(error), answers))
             else:
-                files = self._indexer.totals().files
                 self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files, answers=answers))
 
     async def _housekeeping(self) -> None:
@@ -375,7 +376,6 @@ class Worker:
 
     def _status(self) -> Status:
         counters = self._client.counters
-        cache = self._cache.info()
         return Status(
             requests=counters.requests,
             received=counters.received,
@@ -385,8 +385,8 @@ class Worker:
             failed_chunks=self._failed,
             waiting=self._jobs.waiting,
             running=self._jobs.running,
-            cache_bytes=cache.bytes,
-            cache_limit=cache.limit,
+            cache_bytes=self._cache.used(),
+            cache_limit=self._cache.limit,
             hidden=self._indexer.hidden,
             drifted=self._indexer.drifted,
             fetched_pieces=self._fetched_pieces,

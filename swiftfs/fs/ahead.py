@@ -54,11 +54,18 @@ class FetchAhead:
     def follow(self, order: Order) -> None:
         """From now on files will be read in this order; an empty one ends that. Asks for the first of them."""
         if self.order is not None:
-            self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
+            self._forget_next()
         self.order = OrderPlanner(order, self._budget) if len(order) else None
         if self.order is not None and self._budget:
             files: dict[int, File] = {}
             self._ask_in_order(self.order.start(lambda ino: self._is_present(ino, files)), files)
+
+    def replaced(self) -> None:
+        """The tree was made anew, with other numbers: what was planned for the old ones is void."""
+        self._ancestors.clear()
+        self.order = None
+        self.warming.restart()
+        self.refreshed()
 
     def refreshed(self) -> None:
         """The tree was rebuilt: what was planned may be planned again."""
@@ -72,11 +79,15 @@ class FetchAhead:
             return
         plan = self.planner.opened(Opened(ino, self._ancestors_of(entry.parent)))
         if isinstance(plan, NextFiles):
+            if plan.is_first:
+                self._asked.clear()  # a new run: what was fetched for the last one may have gone since
             self._ask_for_next(self._tree.index.files_after(plan.ino, plan.count))
         elif plan is not None:
             below = self._tree.index.subtree_totals(plan.ino)
             if below is not None and below.bytes <= self._budget:
                 self.warming.add([plan.ino], TREE)
+            else:
+                self.planner.refuse(plan.ino)
 
     def _is_present(self, ino: int, files: dict[int, File]) -> bool:
         """Whether there is nothing to fetch of a file; puts what is known of it into ``files``."""
@@ -91,11 +102,16 @@ class FetchAhead:
 
     def _ask_in_order(self, ahead: Ahead, files: dict[int, File]) -> None:
         if ahead.moved:
-            self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
+            self._forget_next()
         kept = [files[ino].key for ino in ahead.present if ino in files]
         if kept:
             self._fetcher.ask(Touch(kept))  # before what is fetched evicts them
         self._send([files[ino].want(0, files[ino].chunks, NEXT_FILES) for ino in ahead.missing])
+
+    def _forget_next(self) -> None:
+        """Have what an order asked for forgotten, and ask again for what a warm wants too: that waited among it."""
+        self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
+        self.warming.again()
 
     def _ask_for_next(self, entries: Iterable[Entry]) -> None:
         wants: list[Want] = []

@@ -37,6 +37,8 @@ NAME_MAX = 255
 """Longest component the kernel takes (``FUSE_NAME_MAX`` is longer; ``NAME_MAX`` of the VFS is 255 bytes)."""
 READDIR_BATCH = 256
 """Entries read from the index at once: more than one reply of 32 KiB takes (195 entries with short names)."""
+AT_ONCE = 1000
+"""Inodes looked up before readers have their turn: some ten milliseconds."""
 MIN_TASKS = 16
 """Request handlers that pyfuse3 keeps: with its default of 1 they are born and die all the time."""
 
@@ -257,7 +259,12 @@ async def invalidate(vfs: Vfs, inodes: Inodes, changes: tuple[Change, ...] | Non
     """
     if changes is None:
         gone = inodes.known()
-        names = [place for place in map(vfs.place, gone) if place is not None]
+        names = []
+        for number, ino in enumerate(gone):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+            if (place := vfs.place(ino)) is not None:
+                names.append(place)
     else:
         gone = [change.old_ino for change in changes if change.old_ino is not None and change.old_ino in inodes]
         names = [(change.parent, change.name) for change in changes if change.parent in inodes]

@@ -110,14 +110,17 @@ class OrderText:
         return entry if entry is not None and not entry.is_dir else None
 
     def _directory(self, path: bytes) -> int | None:
-        if path in self._directories:
-            return self._directories[path]
-        above, _, last = path.rpartition(b"/")
-        parent = self._directory(above)
-        entry = self._child(parent, last) if parent is not None and last else None
-        ino = entry.ino if entry is not None and entry.is_dir else None
-        self._directories[path] = ino
-        if len(self._directories) > KEPT_DIRECTORIES:
-            oldest = next(known for known in self._directories if known)
-            del self._directories[oldest]
+        unknown = []
+        while path not in self._directories:  # a loop: a line may have thousands of slashes
+            unknown.append(path)
+            path = path.rpartition(b"/")[0]
+        ino = self._directories[path]
+        for below in reversed(unknown):
+            last = below.rpartition(b"/")[2]
+            entry = self._child(ino, last) if ino is not None and last else None
+            ino = entry.ino if entry is not None and entry.is_dir else None
+            self._directories[below] = ino
+            if len(self._directories) > KEPT_DIRECTORIES:
+                oldest = next(known for known in self._directories if known)
+                del self._directories[oldest]
         return ino

@@ -61,10 +61,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class NextFiles:
-    """Fetch what is missing of the ``count`` files that follow the file ``ino`` in listing order."""
+    """Fetch what is missing of the ``count`` files that follow the file ``ino`` in listing order; ``is_first`` for the
+    first of a run."""
 
     ino: int
     count: int
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Planner:
     _furthest: int = 0
     _planned_at: int = 0
     _trees: set[int] = field(default_factory=set)
+    _too_large: set[int] = field(default_factory=set)
 
     def opened(self, file: Opened) -> Plan | None:
         """What to fetch because ``file`` was opened now; None for nothing new."""
@@ -109,19 +112,28 @@ class Planner:
             return self._next_files()
         return self._whole_tree()
 
+    def refuse(self, ino: int) -> None:
+        """The tree below ``ino`` is too large to be fetched; one below it may not be."""
+        self._trees.discard(ino)
+        self._too_large.add(ino)
+
     def forget_trees(self) -> None:
-        """The tree has changed or was not fetched after all: what was planned may be planned again."""
+        """The tree has changed: what was planned may be planned again."""
         self._trees.clear()
+        self._too_large.clear()
 
     def _next_files(self) -> NextFiles | None:
         """Fill the window when half of it has been read."""
         if self._window and self._furthest - self._planned_at < self._window // 2:
             return None
+        is_first = not self._window
         self._window = min(max(FIRST_WINDOW, self._window * 2), LONGEST_WINDOW)
         self._planned_at = self._furthest
-        return NextFiles(self._furthest, self._window)
+        return NextFiles(self._furthest, self._window, is_first)
 
     def _whole_tree(self) -> WholeTree | None:
+        if any(directory in self._trees for directory in self._recent[-1].ancestors):
+            return None  # as for nearly every open of an epoch: what follows takes twenty microseconds
         files = {file.ino: file.ancestors for file in self._recent}
         self.pattern = Pattern.SPARSE
         if len(files) < SHUFFLED:
@@ -133,7 +145,7 @@ class Planner:
         )[1]
         self.pattern = Pattern.SHUFFLED
         above = next(ancestors for ancestors in files.values() if tree in ancestors)
-        if any(directory in self._trees for directory in above[: above.index(tree) + 1]):
+        if tree in self._too_large or any(each in self._trees for each in above[: above.index(tree) + 1]):
             return None
         self._trees.add(tree)
         return WholeTree(tree)

@@ -92,6 +92,7 @@ class Vfs:
     ) -> None:
         self._open_index = open_index
         self._index = open_index()
+        self._former: IndexReader | None = None
         self._cache = cache
         self._fetcher = fetcher
         self._account = account
@@ -115,6 +116,8 @@ class Vfs:
     def close(self) -> None:
         """Close the index."""
         self._index.close()
+        if self._former is not None:
+            self._former.close()
 
     # Metadata
 
@@ -143,8 +146,14 @@ class Vfs:
         Versions that were being read stay readable from the cache, for an inode is one version.
         """
         if self._index.replaced():
-            self._index.close()
-            self._index = self._open_index()
+            opened = self._open_index()
+            if self._former is not None:
+                self._former.close()
+            self._former, self._index = self._index, opened
+            self._generation = self._index.generation()
+            self._files.clear()
+            self.ahead.replaced()
+            return None
         generation = self._index.generation()
         changes = self._index.changes_since(self._generation)
         self._generation = generation
@@ -152,8 +161,11 @@ class Vfs:
         return changes
 
     def place(self, ino: int) -> tuple[int, bytes] | None:
-        """Parent and name under which the kernel knows an inode, also one that a rebuild removed; None for others."""
+        """Parent and name under which the kernel knows an inode, also one that a rebuild removed, or that the index had
+        before it was made anew; None for others."""
         entry = self._index.entry(ino) or self._index.departed(ino)
+        if entry is None and self._former is not None:
+            entry = self._former.entry(ino)
         return (entry.parent, entry.name) if entry is not None and entry.parent else None
 
     # Reading

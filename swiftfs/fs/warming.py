@@ -136,6 +136,15 @@ class Warming:
         self._wake.set()
         return len(given_up)
 
+    def restart(self) -> None:
+        """The tree was made anew, with other numbers: every plan is at its end."""
+        plans = {id(plan): plan for plan in [*self._plans, *(each.plan for each in self._under_way.values())]}
+        for plan in plans.values():
+            plan.figures.ended = plan.figures.cancelled = True
+        self._plans.clear()
+        self._under_way.clear()
+        self._chunks_under_way = 0
+
     def again(self) -> None:
         """The fetch process may have lost what it was asked for: ask once more."""
         wants = [each.want for each in self._under_way.values()]
@@ -174,8 +183,10 @@ class Warming:
 
     def _feed(self, plan: _Plan) -> None:
         """Ask for what is missing of the next files of a plan."""
+        wants: list[Want] = []
         try:
             entries = list(islice(plan.entries, SLICE))
+            wants = [want for entry in entries if (want := self._want(plan, entry)) is not None]
         except SwiftFSError as error:
             log.warning("what is to be fetched whole cannot be listed: %s", error)
             plan.figures.failed += 1
@@ -184,7 +195,6 @@ class Warming:
             self._plans.remove(plan)
             self._end_if_done(plan)
             return
-        wants = [want for entry in entries if (want := self._want(plan, entry)) is not None]
         if wants:
             self._fetcher.ask(Wants(wants))
 

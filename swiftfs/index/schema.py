@@ -41,9 +41,9 @@ READ_WAIT = 1.0
 CHECKED_BYTES = 64 << 20
 """Files up to this length are checked whole when opened: some 60 ms at most; longer ones would delay the mount."""
 
-INO_TIME_SHIFT = 16
-"""A file begun in place of a bad one numbers from ``seconds << 16``: above all that the bad one can have given out,
-for no build makes 65,536 entries a second over an index's whole life."""
+INOS_A_SECOND = 1_000_000
+"""A new file numbers from the microseconds since the epoch on: above all that one in its place can have given out, for
+no build makes a million entries a second. A kernel, or a mount that still reads that one, knows its numbers."""
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -101,10 +101,10 @@ def connect_writer(path: Path, source: Source) -> sqlite3.Connection:
     """
     with local_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = _open_sound(path, source, first_ino=ROOT_INO + 1)
+        connection = _open_sound(path, source)
         if connection is None:
             discard(path)
-            connection = _open_sound(path, source, first_ino=int(time.time()) << INO_TIME_SHIFT)
+            connection = _open_sound(path, source)
         if connection is None:
             raise LocalFileError(f"the index {path} cannot be made", hint="is the disk it is on healthy?")
         return connection
@@ -167,7 +167,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _DAMAGE
 
 
-def _open_sound(path: Path, source: Source, *, first_ino: int) -> sqlite3.Connection | None:
+def _open_sound(path: Path, source: Source) -> sqlite3.Connection | None:
     """The index, or None when what is there must be discarded."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=OPEN_WAIT, isolation_level=None, check_same_thread=False)
@@ -177,7 +177,7 @@ def _open_sound(path: Path, source: Source, *, first_ino: int) -> sqlite3.Connec
         if _is_empty(connection):
             connection.execute("BEGIN IMMEDIATE")
             if _is_empty(connection):  # else another mount was first
-                _create(connection, source, first_ino)
+                _create(connection, source, first_ino=int(time.time() * INOS_A_SECOND))
             connection.execute("COMMIT")
         if _is_sound(connection, path, source):
             connection.execute(f"PRAGMA busy_timeout = {int(WRITE_WAIT * 1000)}")

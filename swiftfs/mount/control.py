@@ -10,6 +10,7 @@ the reply follows then. Names are taken up as they come, so a writer is held up 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -30,7 +31,10 @@ LONGEST_LINE = 1024 * 1024
 """Bytes of one request or reply: ``warm`` with thousands of paths."""
 IDLE = 30.0
 """Seconds a connection may be silent before it is closed."""
-BACKLOG = 16
+BACKLOG = 128
+"""A Unix socket whose queue is full refuses at once."""
+MOST_CLIENTS = 16
+"""Connections answered at once; the others wait."""
 PIECE = 16 * 1024
 """Bytes of a stream that are given to its command at a time."""
 
@@ -59,21 +63,24 @@ async def serve(
             await listening.bind(os.fspath(path))
         listening.listen(BACKLOG)
         task_status.started()
-        async with trio.open_nursery() as nursery:
-            while True:
-                connection, _ = await listening.accept()
-                nursery.start_soon(_answer, trio.SocketStream(connection), commands, streams)
+        places = trio.Semaphore(MOST_CLIENTS)
+        handler = functools.partial(_answer, commands=commands, streams=streams, places=places)
+        await trio.serve_listeners(handler, [trio.SocketListener(listening)])
     finally:
         listening.close()
         _remove(path)
 
 
 async def _answer(
-    stream: trio.SocketStream, commands: Mapping[str, Command], streams: Mapping[str, StreamCommand]
+    stream: trio.SocketStream,
+    *,
+    commands: Mapping[str, Command],
+    streams: Mapping[str, StreamCommand],
+    places: trio.Semaphore,
 ) -> None:
     """One connection: one request, one reply. Whatever goes wrong stays in this connection."""
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        async with stream:
+        async with stream, places:
             line = b""
             with trio.move_on_after(IDLE):
                 while b"\n" not in line and len(line) < LONGEST_LINE:
@@ -92,6 +99,11 @@ async def _answer(
                 reply = {"error": type(error).__name__, "message": str(error)}
             except (ValueError, KeyError, TypeError) as error:
                 reply = {"error": "UsageError", "message": f"not a command: {printable(repr(error))}"}
+            except trio.BrokenResourceError:
+                raise
+            except Exception as error:
+                log.exception("a command on the control socket failed")
+                reply = {"error": "SwiftFSError", "message": f"internal error: {printable(type(error).__name__)}"}
             await stream.send_all(json.dumps(reply).encode() + b"\n")
 
 

@@ -7,6 +7,7 @@ closes the connection; it runs in the file system process, so a scrape that is a
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import logging
 import socket
@@ -25,7 +26,7 @@ LONGEST_REQUEST = 8192
 IDLE = 10.0
 """Seconds a client gets to ask and to take the answer."""
 MOST_CLIENTS = 8
-"""Connections served at once; the others wait in the listening queue."""
+"""Connections served at once; the others wait."""
 
 Answer = Mapping[str, Any]
 Status = Callable[[Mapping[str, Any]], Awaitable[Answer]]
@@ -117,22 +118,16 @@ async def serve(
             ) from None
         listening.listen()
         task_status.started(int(listening.getsockname()[1]))
-        places = trio.Semaphore(MOST_CLIENTS)
-        async with trio.open_nursery() as nursery:
-            while True:
-                await places.acquire()  # given back by _answer
-                connection, _ = await listening.accept()
-                nursery.start_soon(_answer, trio.SocketStream(connection), status, places)
+        handler = functools.partial(_answer, status=status, places=trio.Semaphore(MOST_CLIENTS))
+        await trio.serve_listeners(handler, [trio.SocketListener(listening)])
 
 
-async def _answer(stream: trio.SocketStream, status: Status, places: trio.Semaphore) -> None:
+async def _answer(stream: trio.SocketStream, *, status: Status, places: trio.Semaphore) -> None:
     """One client: one request, one reply. Whatever goes wrong stays in this connection."""
-    try:
-        with trio.move_on_after(IDLE), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async with stream:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        async with stream, places:
+            with trio.move_on_after(IDLE):
                 await stream.send_all(await _reply(await _head(stream), status))
-    finally:
-        places.release()
 
 
 async def _head(stream: trio.SocketStream) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from swiftfs.errors import LocalFileError
+from swiftfs.errors import LocalFileError, SwiftFSError
 from swiftfs.fs.order_names import OrderText
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Ordering:
                 await self.take(pieces())
         except OSError as error:
             log.warning("%s", LocalFileError(f"the order {path} cannot be read: {error.strerror}"))
+        except SwiftFSError as error:
+            log.warning("the order %s is not followed: %s", path, error)
 
     def status(self) -> Mapping[str, Any] | None:
         """Where the readers are in the order; None without one."""

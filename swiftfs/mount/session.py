@@ -171,7 +171,7 @@ class _Session:
                     nursery.start_soon(self._signals, nursery)
                     nursery.start_soon(self._vfs.ahead.warming.run)
                     nursery.start_soon(self._apply_refreshed)
-                    nursery.start_soon(self._housekeeping)
+                    nursery.start_soon(self._housekeeping, nursery)
                     if settings.prefetch is Mode.ALL:
                         self._vfs.ahead.warming.add([ROOT], TREE)
                     if settings.order_file is not None:
@@ -228,7 +228,7 @@ class _Session:
                 fuse.stop()
                 self._serving.deadline = trio.current_time() + GRACE
 
-    async def _housekeeping(self) -> None:
+    async def _housekeeping(self, nursery: trio.Nursery) -> None:
         assert self._vfs is not None
         while True:
             await trio.sleep(HOUSEKEEPING)
@@ -237,7 +237,7 @@ class _Session:
                 continue  # another listing cannot bring a pinned version back
             if self._vfs.changed and time.monotonic() - self._last_refresh > STALE_REFRESH_PAUSE:
                 self._vfs.changed = False
-                await self._refresh()
+                nursery.start_soon(self._refresh)
 
     async def _refresh(self) -> Refreshed | None:
         self._last_refresh = time.monotonic()
@@ -279,7 +279,11 @@ class _Session:
                 if message.error is not None:
                     log.warning("the container could not be listed, the tree stays as it was: %s", message.error)
                     continue
-                changes = self._vfs.refreshed()
+                try:
+                    changes = self._vfs.refreshed()
+                except SwiftFSError as error:
+                    log.warning("the new tree cannot be read, the old one stays: %s", error)
+                    continue
                 if changes is None or changes:
                     told = await fuse.invalidate(self._vfs, self._operations.inodes, changes)
                     log.info(

@@ -322,3 +322,12 @@ def test_a_line_without_an_end_takes_no_memory() -> None:
     text.end()
     assert list(text.order().inos) == [10]
     assert text.counts.unknown == 1
+
+
+@pytest.mark.parametrize("line", [b"/" * 4000 + b"x", b"d/" * 2000 + b"x", b"x/" * 2000])
+def test_a_line_of_thousands_of_slashes_is_no_name(line: bytes) -> None:
+    """However deep a name in an order goes, it is looked up or counted as unknown."""
+    text = OrderText(child, Path("/mnt/x"))
+    text.feed(line + b"\n")
+    text.end()
+    assert (text.counts.names, text.counts.unknown) == (0, 1)

@@ -142,3 +142,17 @@ def test_plans_are_bounded_and_never_behind_the_reader(inos: list[int]) -> None:
 def test_only_auto_plans_by_what_is_opened(mode: Mode) -> None:
     """With prefetch off nothing is fetched ahead, and with all of it there is nothing left to plan."""
     assert opens(Planner(mode), list(range(100, 400))) == []
+
+
+def test_a_tree_that_is_too_large_stands_in_no_ones_way() -> None:
+    """A tree that was refused is not planned again until it changes, but one below it that fits is."""
+    draw = random.Random(1)
+    planner = Planner()
+    everywhere = [Opened(draw.randrange(10**6), (1, number % 9 + 2)) for number in range(200)]
+    assert [plan for plan in map(planner.opened, everywhere) if plan is not None] == [WholeTree(1)]
+    planner.refuse(1)
+    assert [planner.opened(file) for file in everywhere] == [None] * 200
+    below = [Opened(draw.randrange(10**6), (1, 5)) for _ in range(200)]
+    assert [plan for plan in map(planner.opened, below) if plan is not None] == [WholeTree(5)]
+    planner.forget_trees()
+    assert WholeTree(1) in [planner.opened(file) for file in everywhere]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -45,11 +46,16 @@ class Asked:
 
 
 @asynccontextmanager
-async def running(mode: str, deadline: float = 120.0) -> AsyncIterator[Asked]:
-    """A client whose fetch process is the fake in ``mode``; ends it, and checks that the process is gone."""
+async def running(mode: str, deadline: float = 120.0, refusals: list[int] | None = None) -> AsyncIterator[Asked]:
+    """A client whose fetch process is the fake in ``mode``; ends it, and checks that the process is gone.
+
+    ``refusals`` are errors with which starts after the first one fail.
+    """
     asked: Asked
 
     def start(sock: socket.socket) -> subprocess.Popen[bytes]:
+        if asked.started and refusals:
+            raise OSError(refusals.pop(0), "not now")
         command = [sys.executable, str(FAKE), str(sock.fileno()), mode]
         process = subprocess.Popen(command, pass_fds=[sock.fileno()])
         asked.started.append(process.pid)
@@ -176,6 +182,19 @@ async def test_a_killed_process_is_replaced() -> None:
 
         assert have.length == asked.started[1]
         assert asked.client.restarts == 1
+
+
+@pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
+async def test_a_restart_that_the_system_refuses_is_tried_again() -> None:
+    """No process or descriptor to spare for a moment costs waiting readers that moment, and the mount nothing."""
+    refusals = [errno.EAGAIN, errno.EMFILE]
+    async with running("ok", refusals=refusals) as asked:
+        os.kill(asked.started[0], signal.SIGKILL)
+        with trio.fail_after(60):
+            have = await asked.client.chunk(want(5))
+        assert have.length == asked.started[1]
+        assert refusals == []
 
 
 @pytest.mark.trio

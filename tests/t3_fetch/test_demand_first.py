@@ -79,6 +79,25 @@ async def turns() -> None:
 
 
 @pytest.mark.asyncio
+async def test_no_job_begins_when_the_mount_has_gone(tmp_path: Path) -> None:
+    """What waits is given up with what runs: ending takes no request more, and leaves no task behind."""
+    store, link = Store(), Link()
+    hello = Hello("r", "c", "", "", "", 1 << 30, 0, 4096, STREAMS, 60.0, None, 1)
+    cache = Writer(tmp_path / "cache", limit=1 << 30, chunk_size=4096)
+    worker = Worker(hello, link, store, cache, Listed(), "account")  # type: ignore[arg-type]
+    running = asyncio.create_task(worker.run())
+    await link.to_worker.put(Wants([want(ino, NEXT_FILES) for ino in range(300)]))
+    await turns()
+    begun = len(store.begun)
+    assert begun
+    await link.to_worker.put(None)
+    await running
+    assert len(store.begun) == begun
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    cache.close()
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("priority", [READAHEAD, NEXT_FILES, TREE, WARM])
 async def test_a_demand_overtakes_all_that_was_asked_for_ahead(tmp_path: Path, priority: int) -> None:
     """With hundreds of wants queued and every place of theirs taken, a reader's GET begins at once and its bytes come

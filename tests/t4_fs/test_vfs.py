@@ -20,13 +20,14 @@ from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, NotFound, Unavailable
 from swiftfs.fetch.protocol import Bad, Touch, Wants
+from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.build import Index
 from swiftfs.index.entry import Resolved, Source
 from swiftfs.index.reader import Reader as IndexReader
-from swiftfs.index.schema import index_path
+from swiftfs.index.schema import discard, index_path
 from swiftfs.model import ListingEntry
 
 ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
@@ -190,6 +191,34 @@ async def test_a_replaced_object_is_another_inode(make_tree) -> None:  # type: i
 
 
 @pytest.mark.trio
+async def test_an_index_made_anew_mixes_no_numbers(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """When the index is deleted under a mount and made anew by another, no old number stands for another file: what
+    was open is stale, the kernel is told every name that it knows, and new lookups find the right bytes."""
+    tree = make_tree({"b": body(100, 1), "c": body(100, 2)})
+    old = {name: ino_of(tree.vfs, name) for name in "bc"}
+    for ino in old.values():
+        await tree.vfs.read(ino, 0, 100)
+    path = index_path(tmp_path / "0" / "index", Source(ACCOUNT, CONTAINER))
+    tree.index.close()
+    discard(path)
+    tree.index = Index(path, Source(ACCOUNT, CONTAINER))
+    try:
+        tree.replace({name: body(100, number) for number, name in enumerate("abc")})
+        assert tree.vfs.refreshed() is None
+        assert {tree.vfs.place(ino) for ino in old.values()} == {(ROOT, b"b"), (ROOT, b"c")}
+        for number, name in enumerate("abc"):
+            ino = ino_of(tree.vfs, name)
+            assert ino not in old.values()
+            assert await tree.vfs.read(ino, 0, 100) == body(100, number)
+        for ino in old.values():
+            with pytest.raises(Changed):
+                await tree.vfs.read(ino, 0, 100)
+        assert tree.vfs.refreshed() == ()
+    finally:
+        tree.index.close()
+
+
+@pytest.mark.trio
 async def test_the_next_files_are_there_before_they_are_opened(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Reading in listing order, all but the first few files are found in the cache."""
     objects = {f"d/{number:04}.jpg": body(100, number) for number in range(200)}
@@ -261,7 +290,7 @@ async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree)
     tree.vfs.ahead.follow(Order.of([], []))
     for name in names[:4]:
         tree.vfs.opened(ino_of(tree.vfs, name))
-    assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[3:19], *names[40:]]
+    assert sorted({name for name, _ in tree.fetcher.fetched}) == [*names[4:20], *names[40:]]
 
 
 @pytest.mark.trio
