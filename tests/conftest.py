@@ -123,6 +123,21 @@ def local_environ(cloud: Cloud) -> dict[str, str]:
 
 
 @pytest.fixture
+def swift_environ(cloud: Cloud) -> dict[str, str]:
+    """What python-swiftclient needs to log in with the same application credential."""
+    return {
+        **os.environ,
+        "OS_AUTH_TYPE": "v3applicationcredential",
+        "OS_AUTH_URL": cloud.auth_url,
+        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
+        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
+        "OS_REGION_NAME": cloud.region,
+        "ST_AUTH_VERSION": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)

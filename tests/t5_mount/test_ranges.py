@@ -121,12 +121,12 @@ def test_pages_of_a_large_object_of_segments_are_right_and_cost_no_more(
 ) -> None:
     """Random pages of an SLO and of a DLO, those across the segments' ends among them, have the object's bytes, and
     the server sends hardly more than those; then the whole reads right."""
-    segments = [random.Random(number).randbytes(3 * MIB + 4096 * number + 100) for number in range(4)]
+    segments = [random.Random(number).randbytes(700_000 + 4096 * number) for number in range(8)]
     whole = b"".join(segments)
     asyncio.run(put(remote, dataset.container, "big.bin", segments))
     path = dataset.mount("--chunk-size", "1M") / "big.bin"
     assert path.stat().st_size == len(whole)
-    ends = [sum(len(one) for one in segments[:number]) // 4096 for number in range(1, 4)]
+    ends = [sum(len(one) for one in segments[:number]) // 4096 for number in range(1, 8)]
     pages = [*ends, *random.Random(8).sample(range(len(whole) // 4096), 60)]
     start = dataset.log_offset()
     with path.open("rb", buffering=0) as file:

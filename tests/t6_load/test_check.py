@@ -261,7 +261,7 @@ def test_the_files_of_each_kind_are_rclones(tmp_path: Path, cloud: Cloud, local_
         for program in ("swiftfs", "rclone"):
             files = {name: tmp_path / f"{program}-{name}" for name in REPORTS}
             options = [word for name, path in files.items() for word in (f"--{name}", path)]
-            with proxy.broken(Fault(Status(403), "GET", "/bad$", count=None)):
+            with proxy.broken(Fault(Status(404), "GET", "/bad$", count=None)):
                 command = (program, "check", "--download", here, place, *options)
                 done = run(*command, environ={**local_environ, "RCLONE_CONFIG": str(config)})
             assert done.code == 1, done.err

@@ -112,7 +112,8 @@ def test_a_store_that_asks_for_a_pause_gets_it_and_half_of_the_requests(
         Fault(after, "PUT", r"\.bin$", count=1),
     ]
     with proxy.broken(*faults) as seen:
-        check("swiftfs", "load", tree, container, "--transfers", str(TRANSFERS), environ=environ)
+        options = ["--transfers", str(TRANSFERS), "--checkers", "1"]  # the limit is theirs together
+        check("swiftfs", "load", tree, container, *options, environ=environ)
         puts = [one for one in seen if one.method == "PUT" and one.target.endswith(".bin")]
 
     first, again = puts[:TRANSFERS], puts[TRANSFERS:]

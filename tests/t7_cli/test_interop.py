@@ -28,21 +28,6 @@ def container(local_environ: dict[str, str]) -> Iterator[str]:
     check("swiftfs", "purge", f"local:{name}", environ=local_environ)
 
 
-@pytest.fixture
-def swift_environ(cloud: Cloud) -> dict[str, str]:
-    """What python-swiftclient needs to log in with the same application credential."""
-    return {
-        **os.environ,
-        "OS_AUTH_TYPE": "v3applicationcredential",
-        "OS_AUTH_URL": cloud.auth_url,
-        "OS_APPLICATION_CREDENTIAL_ID": cloud.application_credential_id,
-        "OS_APPLICATION_CREDENTIAL_SECRET": cloud.application_credential_secret,
-        "OS_REGION_NAME": cloud.region,
-        "ST_AUTH_VERSION": "3",
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
 def odd_tree(top: Path) -> Path:
     """Files with odd names and odd times, ordinary ones and empty ones among them."""
     files = {name: name.encode() * number for number, name in enumerate(ODD_NAMES)}
