@@ -75,7 +75,7 @@ def test_each_flag_sends_what_it_means_and_what_rclone_sends(
         assert (done.code != 0) is (flag == "--immutable"), done.err
         assert sent(cloud, since, f"{container}/{program}/") == expected, program
         if flag == "--immutable":
-            assert [name for name in NOW if name in done.err] == ["content", "size", "newer"], done.err
+            assert [name for name in NOW if f"{name}: " in done.err] == ["content", "size", "newer"], done.err
 
 
 @pytest.mark.parametrize("flag", ["--delete-extra", "--clean"])
@@ -137,6 +137,7 @@ def test_rules_on_the_way_are_decided_before_anything_is_sent(
     renamed = ["training/class_03/3_1.jpg", "training/class_10/10_2.jpg"]
     assert (code, puts) == (0, [])
     assert sorted(line for line in out.splitlines() if " -> " in line) == [
+        "notes -> notes",
         f"training/10_2.jpg -> {renamed[1]}",
         f"training/3_1.jpg -> {renamed[0]}",
     ]
