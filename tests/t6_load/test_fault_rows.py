@@ -92,7 +92,7 @@ def test_uploads_that_get_no_answer_are_sent_again(
 
 
 TRANSFERS = 8
-WAIT = 3.0
+WAIT = 5.0
 """Seconds in which a request that must not come would have come: all those before it came at once."""
 
 
