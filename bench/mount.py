@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from bench import machine, report
+from bench.dataset import FOOD11_FILES
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ QUICK_SCENARIOS = ("epochs",)
 
 @click.command("mount")
 @click.option("--quick", is_flag=True, help="Few files, one block, counts only: whether it works, not how fast.")
-@click.option("--files", type=click.IntRange(1, 16_643), help="Files of the tree.  [default: 2000]")
+@click.option("--files", type=click.IntRange(1, FOOD11_FILES), help="Files of the tree.  [default: 2000]")
 @click.option("--blocks", type=click.IntRange(1, 99), help="Interleaved blocks of each scenario.  [default: 5]")
 @click.option("--delay", "delays", type=click.IntRange(0), multiple=True, help="The front's delay in ms.  [0, 20, 50]")
 @click.option("--rate", type=click.IntRange(0), default=0, help="Bytes a second of one connection; 0: no limit.")

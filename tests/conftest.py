@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 from fakes.discipline import Discipline
 from fakes.fault_proxy import FaultProxy
-from fakes.programs import through
+from fakes.programs import swift_environ, through
 from fakes.rgw_dialect import PREFIX, Rgw
 from hypothesis import settings
 
@@ -119,6 +119,12 @@ def remote(cloud: Cloud) -> Remote:
 def local_environ(cloud: Cloud) -> dict[str, str]:
     """The environment of a user of the cloud, for programs that are run."""
     return {**os.environ, "RCLONE_CONFIG": str(cloud.rclone_conf), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def swiftclient_environ(cloud: Cloud) -> dict[str, str]:
+    """The environment of a user of python-swiftclient."""
+    return {**os.environ, **swift_environ(cloud)}
 
 
 @pytest.fixture

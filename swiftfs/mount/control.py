@@ -27,6 +27,8 @@ from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, printable
 
 log = logging.getLogger(__name__)
 
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path: ``sun_path`` has 108, the last of them zero (unix(7))."""
 LONGEST_LINE = 1024 * 1024
 """Bytes of one request or reply: ``warm`` with thousands of paths."""
 IDLE = 30.0
@@ -44,9 +46,18 @@ StreamCommand = Callable[[AsyncIterator[bytes]], Awaitable[Mapping[str, Any]]]
 
 
 def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
-    """Where the mount at ``mountpoint`` (absolute, without symbolic links) listens."""
+    """Where the mount at ``mountpoint`` (absolute, without symbolic links) listens.
+
+    Raises ConfigError when no socket can have that path.
+    """
     name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
-    return runtime_directory / f"mount-{name}.sock"
+    path = runtime_directory / f"mount-{name}.sock"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(
+            f"the control socket {printable(os.fspath(path))} has a path of more than {LONGEST_PATH} bytes",
+            hint="set XDG_RUNTIME_DIR to a directory with a shorter path",
+        )
+    return path
 
 
 async def serve(

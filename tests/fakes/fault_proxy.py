@@ -101,7 +101,8 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
 class Seen:
     """One request that reached the proxy, the name of the action that broke it, and its body's bytes.
 
-    ``seconds`` is how long its answer took; None until then.
+    ``at`` is when it had come whole, in seconds of a clock that only goes forward; ``seconds`` is how long its answer
+    took, None until then.
     """
 
     method: str
@@ -110,6 +111,7 @@ class Seen:
     action: str | None
     size: int = 0
     seconds: float | None = None
+    at: float = 0.0
 
 
 class Gone(Exception):
@@ -365,6 +367,37 @@ class Meanwhile:
         await exchange.answer(await exchange.forward(exchange.request))
 
 
+@dataclass(slots=True)
+class Together:
+    """Holds requests until ``count`` of them are here, or for ``patience`` seconds; then each is ``then``'s, or passes.
+
+    ``most`` is how many were here at once. Whoever says that fewer than ``count`` come waits that long to see it.
+    """
+
+    count: int
+    then: Action | None = None
+    patience: float = PATIENCE
+    most: int = 0
+    _here: int = 0
+    _all_here: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def play(self, exchange: Exchange) -> None:
+        self._here += 1
+        self.most = max(self.most, self._here)
+        if self._here >= self.count:
+            self._all_here.set()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.patience):
+                    await self._all_here.wait()
+        finally:
+            self._here -= 1
+        if self.then is not None:
+            await self.then.play(exchange)
+        else:
+            await exchange.answer(await exchange.forward(exchange.request))
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """``action`` for the requests with ``method`` (None: any) and a target in which ``path`` is found.
@@ -519,7 +552,7 @@ class FaultProxy:
                 action = self._take(request)
                 played = type(action).__name__ if action else None
                 seen, place, begun = self.seen, len(self.seen), self._loop.time()
-                seen.append(Seen(request.method, request.target, request.headers, played, len(request.body)))
+                seen.append(Seen(request.method, request.target, request.headers, played, len(request.body), at=begun))
                 exchange = Exchange(request, self._forward, self._memory, reader, writer)
                 self.in_flight += 1
                 try:

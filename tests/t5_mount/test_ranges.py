@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import mmap
+import asyncio
 import os
 import random
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fakes.large_objects import put_dlo, put_slo
 from fakes.programs import check, write_tree
 
 if TYPE_CHECKING:
+    from swiftfs.config import Remote
+
     from .conftest import Dataset
 
 MIB = 1 << 20
 SIZE = 64 * MIB
+FAULTING = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+    mapped.madvise(mmap.MADV_RANDOM)
+    sys.stdout.buffer.write(bytes(mapped[int(place)] for place in sys.argv[2:]))
+"""
+"""Reads single bytes by page faults, in a process of its own: one that waits in a fault holds up all its threads, and
+with --dialect the store answers through one of the tests'."""
 
 
 @pytest.fixture
@@ -85,9 +99,9 @@ def test_many_readers_each_in_his_own_way_get_the_right_bytes(dataset: Dataset, 
 
     def fault(seed: int) -> bool:
         draw = random.Random(seed)
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            mapped.madvise(mmap.MADV_RANDOM)
-            return all(mapped[one] == content[one] for one in (draw.randrange(SIZE) for _ in range(40)))
+        places = [draw.randrange(SIZE) for _ in range(40)]
+        command = [sys.executable, "-S", "-c", FAULTING, path, *map(str, places)]
+        return subprocess.run(command, capture_output=True, check=True).stdout == bytes(content[one] for one in places)
 
     with ThreadPoolExecutor(8) as pool:
         results = [pool.submit(read_part, number) for number in range(4)]
@@ -108,3 +122,25 @@ def test_pieces_are_there_for_the_next_mount(dataset: Dataset, content: bytes) -
                 assert os.pread(file.fileno(), 4096, place) == content[place : place + 4096]
         assert dataset.status(mountpoint)["fetch"]["fetched_pieces"] == (40 if turn == 0 else 0)
     check("swiftfs", "cache", "verify", "--cache-dir", cache, environ=dataset.environ)
+
+
+@pytest.mark.parametrize("put", [put_slo, put_dlo], ids=["slo", "dlo"])
+def test_pages_of_a_large_object_of_segments_are_right_and_cost_no_more(
+    dataset: Dataset, remote: Remote, put: Callable[[Remote, str, str, Sequence[bytes]], Awaitable[None]]
+) -> None:
+    """Random pages of an SLO and of a DLO, those across the segments' ends among them, have the object's bytes, and
+    the server sends hardly more than those; then the whole reads right."""
+    segments = [random.Random(number).randbytes(700_000 + 4096 * number) for number in range(8)]
+    whole = b"".join(segments)
+    asyncio.run(put(remote, dataset.container, "big.bin", segments))
+    path = dataset.mount("--chunk-size", "1M") / "big.bin"
+    assert path.stat().st_size == len(whole)
+    ends = [sum(len(one) for one in segments[:number]) // 4096 for number in range(1, 8)]
+    pages = [*ends, *random.Random(8).sample(range(len(whole) // 4096), 60)]
+    start = dataset.log_offset()
+    with path.open("rb", buffering=0) as file:
+        for page in pages:
+            assert os.pread(file.fileno(), 4096, page * 4096) == whole[page * 4096 : (page + 1) * 4096]
+    assert 0 < sum(gets(dataset, start)) <= 1.3 * len(pages) * 4096
+
+    assert path.read_bytes() == whole

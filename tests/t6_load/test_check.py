@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from fakes.fault_proxy import Fault, FaultProxy, Status
 from fakes.memory_swift import MemorySwift
 from fakes.programs import check, run, write_tree
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from swiftfs.load.progress import Silent
 from swiftfs.load.run import LoadRequest, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource
+from swiftfs.localcloud import Cloud
 from swiftfs.model import Kind
 
 MIB = 1024 * 1024
@@ -238,3 +240,39 @@ def test_limits_hold_on_a_real_store(tmp_path: Path, local_environ: dict[str, st
     assert sorted(check("swiftfs", "ls", place, "--max-size", "200k", environ=local_environ).split()[1::2]) == [
         "0", "1", "4",
     ]  # fmt: skip
+
+
+REPORTS = ("match", "differ", "missing-on-src", "missing-on-dst", "error", "combined")
+
+
+@pytest.mark.cloud
+def test_the_files_of_each_kind_are_rclones(tmp_path: Path, cloud: Cloud, local_environ: dict[str, str]) -> None:
+    """--match, --differ, --missing-on-src, --missing-on-dst and --error write the same paths as rclone's, also for an
+    object that the store does not give out."""
+    there = write_tree(tmp_path / "there", {"a/same": b"1", "ü b": b"22", "other": b"333", "gone": b"4", "bad": b"55"})
+    here = write_tree(tmp_path / "here", {"a/same": b"1", "ü b": b"22", "other": b"xxx", "new #1": b"5", "bad": b"55"})
+    place = f"local:reports-{secrets.token_hex(4)}"
+    check("swiftfs", "load", there, place, environ=local_environ)
+    written: dict[str, dict[str, list[str]]] = {}
+    with FaultProxy(cloud.storage_url) as proxy:
+        config = tmp_path / "rclone.conf"
+        config.write_text(cloud.rclone_conf.read_text() + f"storage_url = {proxy.url}\n")
+        config.chmod(0o600)
+        for program in ("swiftfs", "rclone"):
+            files = {name: tmp_path / f"{program}-{name}" for name in REPORTS}
+            options = [word for name, path in files.items() for word in (f"--{name}", path)]
+            with proxy.broken(Fault(Status(404), "GET", "/bad$", count=None)):
+                command = (program, "check", "--download", here, place, *options)
+                done = run(*command, environ={**local_environ, "RCLONE_CONFIG": str(config)})
+            assert done.code == 1, done.err
+            written[program] = {name: sorted(path.read_text().splitlines()) for name, path in files.items()}
+
+    assert written["swiftfs"] == {
+        "match": ["a/same", "ü b"],
+        "differ": ["other"],
+        "missing-on-src": ["gone"],
+        "missing-on-dst": ["new #1"],
+        "error": ["bad"],
+        "combined": ["! bad", "* other", "+ new #1", "- gone", "= a/same", "= ü b"],
+    }
+    assert written["rclone"] == written["swiftfs"]

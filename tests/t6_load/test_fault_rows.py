@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.fault_proxy import EditPage, Extra, Fault, FaultProxy, Reset, Stall, Status, Swallow, Truncate
+from fakes.fault_proxy import EditPage, Extra, Fault, FaultProxy, Reset, Stall, Status, Swallow, Together, Truncate
 from fakes.programs import check, run, through, write_tree
 
 from swiftfs.localcloud import Cloud
@@ -84,4 +84,38 @@ def test_uploads_that_get_no_answer_are_sent_again(
     with proxy.broken(Fault(Stall(), "PUT", r"/003\.bin$")) as seen:
         check("swiftfs", "load", tree, container, environ=environ)
         assert len([one for one in seen if one.target.endswith("003.bin") and one.method == "PUT"]) == 2
+    check("rclone", "check", "--download", tree, container, environ=local_environ)
+
+
+TRANSFERS = 8
+WAIT = 5.0
+"""Seconds in which a request that must not come would have come: all those before it came at once."""
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_store_that_asks_for_a_pause_gets_it_and_half_of_the_requests(
+    proxy: FaultProxy, environ: dict[str, str], local_environ: dict[str, str], tmp_path: Path, status: int
+) -> None:
+    """Eight uploads at once are answered with ``Retry-After: 1``: none of them comes again within a second, then four
+    come at once and no fifth; the load ends with exit code 0, and each file was stored once."""
+    container = f"local:slower-{secrets.token_hex(4)}"
+    tree = write_tree(tmp_path / "tree", {f"{n:02}.bin": random.Random(n).randbytes(3000 + n) for n in range(24)})
+    refused = Together(TRANSFERS, then=Status(status, "1"))
+    after = Together(TRANSFERS // 2 + 1, patience=WAIT)
+    faults = [
+        Fault(refused, "PUT", r"\.bin$", count=TRANSFERS),
+        Fault(after, "PUT", r"\.bin$", count=TRANSFERS // 2),
+        Fault(after, "PUT", r"\.bin$", count=1),
+    ]
+    with proxy.broken(*faults) as seen:
+        options = ["--transfers", str(TRANSFERS), "--checkers", "1"]  # the limit is theirs together
+        check("swiftfs", "load", tree, container, *options, environ=environ)
+        puts = [one for one in seen if one.method == "PUT" and one.target.endswith(".bin")]
+
+    first, again = puts[:TRANSFERS], puts[TRANSFERS:]
+    assert len({one.target for one in first}) == TRANSFERS
+    assert (refused.most, after.most) == (TRANSFERS, TRANSFERS // 2)
+    for one in first:
+        assert [later.at - one.at >= 1.0 for later in again if later.target == one.target] == [True]
+    assert len({one.target for one in again}) == len(again) == 24
     check("rclone", "check", "--download", tree, container, environ=local_environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,27 @@ def test_exit_codes_of_a_login_that_fails_are_rclones(
     theirs = run("rclone", "lsd", "local:", "--retries", "1", "--low-level-retries", "1", environ=environ)
 
     assert run("swiftfs", "lsd", "local:", environ=environ).code == theirs.code
+
+
+@pytest.mark.parametrize("daemon", [[], ["--daemon"]], ids=["foreground", "daemon"])
+@pytest.mark.fuse
+def test_a_socket_whose_path_is_too_long_is_said_before_anything_is_mounted(
+    daemon: list[str], here: Path, container: str, local_environ: dict[str, str]
+) -> None:
+    """A Unix socket's path may have 107 bytes: with one more in XDG_RUNTIME_DIR the mount says so in one line and
+    nothing is mounted; a runtime directory with exactly as many works."""
+    with tempfile.TemporaryDirectory(prefix="s") as top:
+        most = 107 - len("/swiftfs/mount-0123456789abcdef.sock")
+        fits, too_long = (Path(top) / ("r" * (size - len(top) - 1)) for size in (most, most + 1))
+        mountpoint, cache = here / "mnt", here / "cache"
+        mountpoint.mkdir()
+        command = ["swiftfs", "mount", f"local:{container}", mountpoint, "--cache-dir", cache, *daemon]
+        for directory in (fits, too_long):
+            directory.mkdir(mode=0o700)
+        refused = run(*command, environ={**local_environ, "XDG_RUNTIME_DIR": str(too_long)})
+
+        assert_one_line(refused, 1, "107 bytes", "XDG_RUNTIME_DIR")
+        assert not os.path.ismount(mountpoint)
+        environ = {**local_environ, "XDG_RUNTIME_DIR": str(fits)}
+        with mounted(f"local:{container}", mountpoint, "--cache-dir", cache, environ=environ):
+            check("swiftfs", "status", mountpoint, environ=environ)

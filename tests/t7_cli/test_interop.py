@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.names import ODD_NAMES, STORE_ONLY_NAMES
-from fakes.programs import check, mounted, run, swift_environ, tree_of, write_tree
+from fakes.programs import check, mounted, run, tree_of, write_tree
 
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import offset, requests
@@ -26,12 +26,6 @@ def container(local_environ: dict[str, str]) -> Iterator[str]:
     check("swiftfs", "mkdir", f"local:{name}", environ=local_environ)
     yield name
     check("swiftfs", "purge", f"local:{name}", environ=local_environ)
-
-
-@pytest.fixture
-def swiftclient_environ(cloud: Cloud) -> dict[str, str]:
-    """The environment of a user of python-swiftclient."""
-    return {**os.environ, **swift_environ(cloud)}
 
 
 def odd_tree(top: Path) -> Path:
