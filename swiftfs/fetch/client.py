@@ -116,6 +116,11 @@ class FetchClient:
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts = 0
 
+    @property
+    def deadline(self) -> float:
+        """Seconds that a request may take."""
+        return self._hello.deadline
+
     async def run(self, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the fetch process and keep it running until cancelled.
 

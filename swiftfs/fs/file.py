@@ -11,7 +11,10 @@ from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Message, Want
 
 
 class Fetcher(Protocol):
-    """What the tree needs of the fetch process."""
+    """What the tree needs of the fetch process. ``deadline`` is how many seconds a request may take."""
+
+    @property
+    def deadline(self) -> float: ...
 
     async def chunk(self, want: Want) -> Have: ...
 

@@ -53,6 +53,8 @@ WHOLE = Plan(whole=True, stop=0)
 SECOND_READ = 0.5
 """Seconds after a deadline in which the same chunk is not waited for again: the kernel, when its readahead fails, reads
 a second time at once, and the program would wait for two deadlines."""
+KEPT_LATE = 256
+"""Chunks of which that is remembered: more than there are readers at once."""
 
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ class Vfs:
         self._ranges = Ranges(cache, fetcher, self, chunk_size=chunk_size, streams=streams)
         self._files: OrderedDict[int, File] = OrderedDict()
         self._touched: set[str] = set()
-        self._late: tuple[str, int, float, DeadlineExceeded] | None = None
+        self._late: OrderedDict[tuple[str, int], tuple[float, DeadlineExceeded]] = OrderedDict()
         self._generation = self._index.generation()
         self.ahead = FetchAhead(self, cache, fetcher, prefetch, prefetch_budget)
         self.counters = ReadCounters()
@@ -191,17 +193,28 @@ class Vfs:
             base = first * self._chunk_size
             data = await self._part(file, first, offset - base, stop - base, plan)
         else:
-            pieces = []
-            for chunk in range(first, last + 1):
-                base = chunk * self._chunk_size
-                pieces.append(
-                    await self._part(
-                        file, chunk, max(offset - base, 0), min(stop - base, self._chunk_size, file.size - base), plan
-                    )
-                )
-            data = b"".join(pieces)
+            data = await self._parts(file, first, last, offset, stop, plan)
         self.counters.read_bytes += len(data)
         return data
+
+    async def _parts(self, file: File, first: int, last: int, offset: int, stop: int, plan: Plan) -> bytes:
+        """Bytes ``[offset, stop)``, which are in the chunks from ``first`` to ``last``, within one deadline for all."""
+        pieces: list[bytes] = []
+        with trio.move_on_after(self._fetcher.deadline) as limit:
+            for chunk in range(first, last + 1):
+                base = chunk * self._chunk_size
+                end = min(stop - base, self._chunk_size, file.size - base)
+                pieces.append(await self._part(file, chunk, max(offset - base, 0), end, plan))
+        if limit.cancelled_caught:
+            error = DeadlineExceeded(
+                f"not read within {self._fetcher.deadline:.0f} s",
+                container=self._container,
+                object=file.name,
+                span=(offset, stop),
+            )
+            self._note_late(file, first + len(pieces), error)
+            raise error
+        return b"".join(pieces)
 
     async def _part(self, file: File, chunk: int, start: int, stop: int, plan: Plan) -> bytes:
         """Bytes ``[start, stop)`` of one chunk, from the cache or through it."""
@@ -254,7 +267,7 @@ class Vfs:
             self.changed = True
             raise
         except DeadlineExceeded as error:
-            self._late = (file.key, chunk, trio.current_time() + SECOND_READ, error)
+            self._note_late(file, chunk, error)
             raise
         finally:
             self._note_wait(began, file.name, chunk)
@@ -264,13 +277,17 @@ class Vfs:
         self.counters.waited += now - began
         self.slowest.note(Wait(now - began, now, name, chunk))
 
+    def _note_late(self, file: File, chunk: int, error: DeadlineExceeded) -> None:
+        self._late[file.key, chunk] = (trio.current_time() + SECOND_READ, error)
+        if len(self._late) > KEPT_LATE:
+            self._late.popitem(last=False)
+
     def _raise_if_late(self, key: str, chunk: int) -> None:
         """Raise again what the last wait for this chunk ended with, when that was just now."""
-        if self._late is not None:
-            late_key, late_chunk, until, error = self._late
-            if trio.current_time() >= until:
-                self._late = None
-            elif (late_key, late_chunk) == (key, chunk):
+        if (late := self._late.pop((key, chunk), None)) is not None:
+            until, error = late
+            if trio.current_time() < until:
+                self._late[key, chunk] = late
                 raise DeadlineExceeded(error.message, container=error.container, object=error.object)
 
     # What the fetch process says

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
-from swiftfs.errors import Changed, NotFound, Unavailable
+from swiftfs.errors import Changed, DeadlineExceeded, NotFound, Unavailable
 from swiftfs.fetch.protocol import Bad, Touch, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.order import Order
@@ -335,6 +335,47 @@ async def test_the_kernels_second_read_waits_for_no_second_deadline(make_tree, a
     assert await tree.vfs.read(ino_of(tree.vfs, "b"), 0, 1) == b"2"
     await trio.sleep(1)
     assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1) == b"1"
+
+
+@pytest.mark.trio
+async def test_however_many_readers_were_late_none_waits_for_a_second_deadline(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """When a store goes away under many readers, the kernel's second read fails at once for each of them."""
+    tree = make_tree({f"{number}": body(10, number) for number in range(100)})
+    tree.fetcher.hang = trio.Event()
+    inos = [ino_of(tree.vfs, f"{number}") for number in range(100)]
+
+    async def read(ino: int) -> None:
+        with pytest.raises(Unavailable):
+            await tree.vfs.read(ino, 0, 1)
+
+    start = trio.current_time()
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            for ino in inos:
+                nursery.start_soon(read, ino)
+    assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
+
+
+@pytest.mark.trio
+async def test_a_read_over_several_chunks_has_one_deadline(make_tree, autojump_clock) -> None:  # type: ignore[no-untyped-def]
+    """Chunks that each come late enough do not add up to a read that takes longer than it may."""
+    tree = make_tree({"a": body(3 * CHUNK)})
+    tree.fetcher.hang = trio.Event()
+    tree.fetcher.ask = lambda message: None  # nothing comes ahead of the reader
+    start = trio.current_time()
+
+    async def answer_late() -> None:
+        while True:
+            await trio.sleep(0.6 * tree.fetcher.deadline)
+            late, tree.fetcher.hang = tree.fetcher.hang, trio.Event()
+            late.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_late)
+        with pytest.raises(DeadlineExceeded, match="not read within 60 s"):
+            await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 3 * CHUNK)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
 
 
 # Large objects
