@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import trio
 
 from swiftfs.cache.reader import Reader as CacheReader
-from swiftfs.fetch.client import FetchClient, Spawn
+from swiftfs.fetch.child import Spawn
+from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import Hello, Ready, Refreshed
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs

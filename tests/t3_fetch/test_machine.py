@@ -388,7 +388,7 @@ class FetchMachine(StoreMachine):
         assert status.cache_bytes <= LIMIT
         assert data_bytes(self.top / "cache") <= LIMIT
         assert self.side.client._pending == {}
-        assert self.side.client._questions == []
+        assert len(self.side.client._questions) == 0
         assert self.descriptors() <= self.base + STREAMS + SPARE_DESCRIPTORS
 
     @invariant()
