@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from fakes.cache_disk import data_bytes, stored_files
-from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, Drawn
+from fakes.drawn_faults import LISTING_FAULTS, READ_FAULTS, WHOLE_READ_FAULTS, Drawn
 from fakes.fault_proxy import Fault, RepeatPage
 from fakes.programs import check, run, until
 from fakes.store_machine import (
@@ -234,9 +234,19 @@ class MountMachine(StoreMachine):
     def read_through_a_fault(self, pick: int, spans: list[tuple[int, int]], fault: Drawn) -> None:
         handle = self.opened(pick)
         if handle is not None:
-            path = re.escape(f"/{self.CONTAINER}/{self.store.prefix}{handle.name}") + "$"
-            with self.proxy.broken(Fault(fault.action, "GET", path, count=fault.count)):
-                self.check_reads(handle, spans, fault)
+            self.break_and_read(handle, spans, fault)
+
+    @rule(pick=PICKS, fault=WHOLE_READ_FAULTS)
+    def read_whole_through_a_fault(self, pick: int, fault: Drawn) -> None:
+        """A bit that is flipped on the way, and a body that stalls."""
+        handle = self.opened(pick)
+        if handle is not None and self.is_current(handle) and len(handle.versions[0]) <= CHUNK:
+            self.break_and_read(handle, [(0, CHUNK)], fault)
+
+    def break_and_read(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn) -> None:
+        path = re.escape(f"/{self.CONTAINER}/{self.store.prefix}{handle.name}") + "$"
+        with self.proxy.broken(Fault(fault.action, "GET", path, count=fault.count)):
+            self.check_reads(handle, spans, fault)
 
     def check_reads(self, handle: Handle, spans: list[tuple[int, int]], fault: Drawn | None = None) -> None:
         """I1, I7: all reads of a handle are slices of one version, or errors that are explained; in time."""
