@@ -67,6 +67,14 @@ def has_pieces(size: int, chunk_size: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """What is known of a chunk in the cache, and enough to use it: its length in bytes and its :func:`checksum`."""
+
+    length: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a chunk's bytes stand: in the file of extent ``extent``, ``length`` bytes from ``offset``."""
 

@@ -5,19 +5,10 @@ The pieces of one chunk share a file, which stands under the key of pieces; they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from swiftfs.cache.names import PIECE_BYTES, Place, checksum, chunk_count, piece_place
+from swiftfs.cache.names import PIECE_BYTES, ChunkRow, Place, checksum, chunk_count, piece_place
 from swiftfs.cache.table import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A chunk that is in the cache now: what a reader needs to use it before its row is written."""
-
-    length: int
-    checksum: int
 
 
 class Shelf(Protocol):
@@ -26,7 +17,7 @@ class Shelf(Protocol):
     def store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
         """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
 
-    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, Stored]:
+    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, ChunkRow]:
         """What a reader needs to use those of the chunks ``[first, stop)`` of an extent that are in the cache."""
 
     def read_extent(self, key: str, extent: int, length: int) -> bytes:
@@ -43,7 +34,7 @@ class Pieces:
         self._shelf = shelf
         self._chunk_size = chunk_size
 
-    def store(self, key: str, size: int, first: int, data: bytes | bytearray | memoryview) -> list[Stored] | None:
+    def store(self, key: str, size: int, first: int, data: bytes | bytearray | memoryview) -> list[ChunkRow] | None:
         """Stores the pieces from number ``first`` on, all of one chunk, under the key of pieces; None when it cannot.
 
         ``data`` is whole pieces, the object's last one cut at its end; ValueError for anything else.
@@ -62,9 +53,9 @@ class Pieces:
         ]
         if not self._shelf.store_rows(rows, whole, data):
             return None
-        return [Stored(row.length, row.checksum) for row in rows]
+        return [ChunkRow(row.length, row.checksum) for row in rows]
 
-    def find(self, key: str, chunk: int, first: int, stop: int) -> dict[int, Stored]:
+    def find(self, key: str, chunk: int, first: int, stop: int) -> dict[int, ChunkRow]:
         """What a reader needs to use those of the pieces ``[first, stop)`` of ``chunk`` that are in the cache."""
         return self._shelf.find_rows(key, chunk, first, stop)
 

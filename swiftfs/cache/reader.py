@@ -20,6 +20,7 @@ from swiftfs.cache.directory import CacheDirectory, read_all
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
     PIECE_BYTES,
+    ChunkRow,
     Place,
     checksum,
     chunks_per_extent,
@@ -46,14 +47,6 @@ ADMITTED_CHUNKS = 65_536
 
 TABLE_RETRY = 1.0
 """Seconds between two tries to open a table that is absent or unreadable."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkRow:
-    """What is known of a chunk in the cache: its length and its checksum (``cache.names.checksum``)."""
-
-    length: int
-    checksum: int
 
 
 class _UnsoundError(Exception):

@@ -19,13 +19,14 @@ from swiftfs.cache.budget import plan_eviction, reserve, slab
 from swiftfs.cache.directory import CacheDirectory, read_all, write_all
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
+    ChunkRow,
     Place,
     checksum,
     chunk_count,
     chunks_per_extent,
     place,
 )
-from swiftfs.cache.pieces import Pieces, Stored
+from swiftfs.cache.pieces import Pieces
 from swiftfs.cache.start import leave, reap, take_up
 from swiftfs.cache.table import Row
 
@@ -128,7 +129,7 @@ class Writer:
         leave(self._directory, self._table, self._lock, self._owner)
         self._directory.close()
 
-    def store(self, key: str, size: int, chunk: int, data: bytes | bytearray | memoryview) -> Stored | None:
+    def store(self, key: str, size: int, chunk: int, data: bytes | bytearray | memoryview) -> ChunkRow | None:
         """Stores chunk ``chunk`` of an object of ``size`` bytes; None when the cache cannot take it now.
 
         ``data`` is the whole chunk, verified by the caller; ValueError when it has another length.
@@ -141,7 +142,7 @@ class Writer:
             row = Row(key, where.extent, chunk, where.offset, where.length, checksum(key, chunk, data))
             if not self.store_rows([row], where, data):
                 return None
-        return Stored(row.length, row.checksum)
+        return ChunkRow(row.length, row.checksum)
 
     def flush(self) -> None:
         """Writes the rows of what was stored and touched. To be called some twenty times a second."""
@@ -157,14 +158,14 @@ class Writer:
             self.flush()
             self._touched.clear()
 
-    def find(self, key: str, chunk: int) -> Stored | None:
+    def find(self, key: str, chunk: int) -> ChunkRow | None:
         """What a reader needs to use the chunk; None when it is not in the cache."""
         row = self._pending.get((key, chunk))
         if row is not None:
-            return Stored(row.length, row.checksum)
+            return ChunkRow(row.length, row.checksum)
         extent = chunk // chunks_per_extent(self._chunk_size)
         found = self._guarded(lambda: self._table.find(key, extent, chunk), None)
-        return Stored(*found) if found else None
+        return ChunkRow(*found) if found else None
 
     def present(self, key: str) -> set[int]:
         """The numbers of the chunks of ``key`` that are in the cache; empty when the table cannot be read."""
@@ -228,14 +229,14 @@ class Writer:
             self.refused += len(rows)
         return stored
 
-    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, Stored]:
+    def find_rows(self, key: str, extent: int, first: int, stop: int) -> dict[int, ChunkRow]:
         """What a reader needs to use those of the chunks ``[first, stop)`` of an extent that are in the cache."""
         nothing: dict[int, tuple[int, int]] = {}
         rows = self._guarded(lambda: self._table.find_range(key, extent, first, stop), nothing)
-        found = {number: Stored(*row) for number, row in rows.items()}
+        found = {number: ChunkRow(*row) for number, row in rows.items()}
         for (pending, number), row in self._pending.items():
             if pending == key and first <= number < stop:
-                found[number] = Stored(row.length, row.checksum)
+                found[number] = ChunkRow(row.length, row.checksum)
         return found
 
     def read_extent(self, key: str, extent: int, length: int) -> bytes:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from swiftfs.cache.names import chunk_count, has_pieces, object_key, pieces_key
-from swiftfs.cache.reader import ChunkRow
+from swiftfs.cache.names import ChunkRow, chunk_count, has_pieces, object_key, pieces_key
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
 from swiftfs.fs.ahead import FetchAhead

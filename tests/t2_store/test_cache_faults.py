@@ -15,7 +15,8 @@ import pytest
 from fakes.cache_disk import content_bytes, kill, stored_files
 
 from swiftfs.cache import directory, names, writer
-from swiftfs.cache.reader import ChunkRow, Reader
+from swiftfs.cache.names import ChunkRow
+from swiftfs.cache.reader import Reader
 from swiftfs.cache.writer import Verified, Writer
 from swiftfs.errors import ConfigError, LocalFileError
 

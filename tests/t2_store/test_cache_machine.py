@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from swiftfs.cache import names, reader
-from swiftfs.cache.reader import ChunkRow, Reader
-from swiftfs.cache.writer import Stored, Writer
+from swiftfs.cache.names import ChunkRow
+from swiftfs.cache.reader import Reader
+from swiftfs.cache.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.now += 10  # past any pause
         stored = self.writers[number].store(key, size, chunk, content(*place))
         if stored is not None:
-            assert Stored(len(content(*place)), names.checksum(key, chunk, content(*place))) == stored
+            assert names.ChunkRow(len(content(*place)), names.checksum(key, chunk, content(*place))) == stored
             assert chunk in self.writers[number].present(key)
             if tell:
                 self.reader.admit(key, chunk, ChunkRow(stored.length, stored.checksum))

@@ -13,8 +13,8 @@ from fakes.cache_disk import data_bytes, stored_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.cache.names import PIECE_BYTES, object_key, pieces_key
-from swiftfs.cache.reader import ChunkRow, Reader
+from swiftfs.cache.names import PIECE_BYTES, ChunkRow, object_key, pieces_key
+from swiftfs.cache.reader import Reader
 from swiftfs.cache.writer import Writer
 from swiftfs.model import Kind, ObjectVersion
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 from fakes.schedules import SEEDS, run_asyncio, run_trio
 
-from swiftfs.cache.writer import Stored
+from swiftfs.cache.names import ChunkRow
 from swiftfs.errors import Changed, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.client import FetchClient
@@ -75,17 +75,17 @@ class ForgetfulCache:
     """The worker's cache: it takes most of what it is given, and forgets."""
 
     draw: random.Random
-    held: dict[tuple[str, int], Stored] = field(default_factory=dict)
+    held: dict[tuple[str, int], ChunkRow] = field(default_factory=dict)
 
-    def find(self, key: str, chunk: int) -> Stored | None:
+    def find(self, key: str, chunk: int) -> ChunkRow | None:
         return self.held.get((key, chunk))
 
-    def store(self, key: str, size: int, chunk: int, data: bytes) -> Stored | None:
+    def store(self, key: str, size: int, chunk: int, data: bytes) -> ChunkRow | None:
         if self.draw.random() < 0.2:
             return None
         if self.draw.random() < 0.2:
             self.held.clear()
-        self.held[key, chunk] = Stored(len(data), 1)
+        self.held[key, chunk] = ChunkRow(len(data), 1)
         return self.held[key, chunk]
 
     def drop(self, key: str, chunk: int) -> None:
