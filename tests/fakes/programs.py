@@ -147,6 +147,22 @@ def write_tree(top: Path, files: Mapping[str, bytes]) -> Path:
     return top
 
 
+READ_MAPPED = "import mmap, sys; sys.stdout.buffer.write(mmap.mmap(int(sys.argv[1]), 0, prot=mmap.PROT_READ))"
+
+
+def mapped(descriptor: int) -> bytes | None:
+    """The bytes of an open file through a mapping; None when a page of it could not be had (SIGBUS).
+
+    In a process of its own: a page's fault holds the interpreter's lock, which a proxy in this one needs to answer it.
+    """
+    command = [sys.executable, "-S", "-c", READ_MAPPED, str(descriptor)]
+    done = subprocess.run(command, pass_fds=[descriptor], capture_output=True, check=False)
+    if done.returncode == -signal.SIGBUS:
+        return None
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def until(
     condition: Callable[[], T],
     patience: float = PATIENCE,
