@@ -33,7 +33,7 @@ from swiftfs.swift.auth import authenticator
 from swiftfs.swift.client import open_client
 
 IS_LONG = settings.get_current_profile_name() == "long"
-ANSWER = 30.0
+ANSWER = 120.0
 """Seconds for Keystone to answer."""
 NAMES = ("a", "b", "d/a", "d/b", "d", "d/", "../a", "d//a")
 """Names that meet, as file and as directory of one path, and some that no tree can show."""

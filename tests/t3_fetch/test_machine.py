@@ -48,7 +48,7 @@ from swiftfs.model import Kind, ObjectVersion
 
 pytestmark = pytest.mark.cloud
 
-BUDGET = 400.0
+BUDGET = 300.0
 """Seconds after which no batch is begun: a busy machine makes fewer of them."""
 BATCHES, BATCH, LONG = 5, 10, 500
 """Each batch has a seed of its own, and this many examples; a long run is one batch."""

@@ -46,7 +46,7 @@ from swiftfs.mount import control
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
-BUDGET = 400.0
+BUDGET = 300.0
 """Seconds after which no batch is begun: a busy machine makes fewer of them."""
 BATCHES, BATCH, LONG = 4, 5, 200
 """Each batch has a seed of its own, and this many examples; a long run is one batch."""
