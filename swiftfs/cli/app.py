@@ -53,7 +53,7 @@ LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 
 def _configure(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Take note of a general option, wherever on the line it stood."""
-    settings = context.find_root().obj
+    settings = context.find_root().ensure_object(dict)
     name = str(parameter.name)
     if name == "verbose":
         settings["level"] = settings.get("level", 0) + value

@@ -216,7 +216,7 @@ _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
 def parse_listing(body: bytes) -> list[ListingEntry | Subdir]:
     """One page of a container listing. Raises Truncated when it is not one; nothing of a bad page is used."""
     try:
-        rows = _rows.decode(body) if body.strip() else []
+        rows = _rows.decode(body)
         return [_entry(row) for row in rows]
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise Truncated(f"unreadable listing: {printable(str(error)[:120])}") from error

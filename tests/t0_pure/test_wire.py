@@ -152,6 +152,8 @@ def test_a_listing_page_is_read_row_by_row(rows: list[dict[str, object]]) -> Non
     [
         b"<html>",
         b"{}",
+        b"",
+        b" \n",
         b"[1]",
         b'[{"name": "a"}]',
         b'[{"name": "a", "bytes": -1, "hash": "x", "last_modified": "2026-11-22T10:00:00"}]',
