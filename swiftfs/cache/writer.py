@@ -195,7 +195,7 @@ class Writer:
         return self._limit
 
     def used(self) -> int:
-        """Bytes of content that the cache holds, the last ones' rows perhaps not counted; takes no look at the rows."""
+        """Bytes of content that the cache holds, with those whose rows are not written yet; counts no rows for it."""
         used, _ = self._guarded(self._table.sums, (0, 0))
         return used + sum(row.length for row in self._pending.values())
 

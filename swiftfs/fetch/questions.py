@@ -35,6 +35,10 @@ class Questions:
         return len(self._open)
 
     async def ask(self, message: Message, kind: type[Message], number: int = 0, *, patience: float) -> Message:
+        """The answer of the kind asked for, to refresh ``number`` or a later one, within ``patience`` seconds.
+
+        Raises Unavailable when there is none, and at once while no process is there.
+        """
         if not self._child.is_there:
             raise Unavailable("the fetch process has ended and is being started again")
         question = Question(kind, number)

@@ -35,7 +35,8 @@ class SegmentsFound:
 async def find_segments(store: Store, segments: Iterable[Segment], home: str, prefix: str) -> SegmentsFound:
     """Look for ``segments``; ours of this object lie in container ``home`` below ``prefix``."""
     needed = {(one.container, one.name): (one.size, one.md5) for one in segments}
-    places = {(container, name.rpartition("/")[0] + "/") for container, name in needed}
+    # By directory, as all clients name segments; one that lies in none is looked for by itself.
+    places = {(container, name[: name.rindex("/") + 1] if "/" in name else name) for container, name in needed}
     if any(container == home and place.startswith(prefix) for container, place in places):
         # One listing shows the segments and what earlier uploads have left beside them.
         places = {place for place in places if not place[1].startswith(prefix)} | {(home, prefix)}

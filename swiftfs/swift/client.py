@@ -104,7 +104,8 @@ class Client(LargeObjects):
             answer = await self._transport.request(
                 "GET", "", query={"format": "json", "limit": str(PAGE), "marker": marker}, limit=SMALL_ANSWER
             )
-            page = [row for row in wire.parse_containers(answer.body) if row.name > marker]
+            rows = wire.parse_containers(answer.body) if answer.status != wire.NO_CONTENT else []
+            page = [row for row in rows if row.name > marker]
             if not page:
                 return found
             found.extend(page)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from swiftfs.model import ListingEntry, Subdir
     from swiftfs.swift.transport import Transport
 
-NO_CONTENT = 204
 ATTEMPTS = 3
 """Times a page is asked for when what comes is no listing: one page lost costs a mount its whole refresh."""
 LONGEST_PAGE = 16 * 1024 * 1024
@@ -25,8 +24,7 @@ async def listing_page(transport: Transport, path: str, query: Mapping[str, str]
     for attempt in range(1, ATTEMPTS + 1):
         answer = await transport.request("GET", path, query=query, limit=LONGEST_PAGE)
         try:
-            # 204 says that there is nothing; a 200 without a body says nothing, and would empty a mount.
-            page = wire.parse_listing(answer.body) if answer.status != NO_CONTENT else []
+            page = wire.parse_listing(answer.body) if answer.status != wire.NO_CONTENT else []
             break
         except Truncated:
             if attempt == ATTEMPTS:

@@ -67,6 +67,10 @@ def _quote(part: str) -> str:
         raise Rejected(f"'{printable(part)}' is not valid Unicode", hint="Swift keeps names as UTF-8") from error
 
 
+NO_CONTENT = 204
+"""The status of a listing that says that there is nothing. A 200 without a body says nothing: it was lost."""
+
+
 def quote_query(value: str) -> str:
     """A value of a query: everything but letters, digits and ``_.-~`` is quoted."""
     return quote(value, safe="")
@@ -240,7 +244,7 @@ def _entry(row: _Row) -> ListingEntry | Subdir:
 def parse_containers(body: bytes) -> list[ContainerInfo]:
     """One page of an account listing. Raises Truncated."""
     try:
-        rows = _container_rows.decode(body) if body.strip() else []
+        rows = _container_rows.decode(body)
         return [
             ContainerInfo(r.name, r.count, r.bytes, parse_timestamp(r.last_modified) if r.last_modified else None)
             for r in rows

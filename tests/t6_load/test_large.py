@@ -246,6 +246,22 @@ def test_another_clients_large_object_with_the_same_bytes_is_skipped(tree: Path)
         assert (result.sent, result.skipped) == (1, 1)
 
 
+def test_segments_of_another_client_need_no_directory(tree: Path) -> None:
+    """An SLO of the file's bytes is skipped and proven also when its segments lie at the top of their container."""
+    body = (tree / "big").read_bytes()
+    memory = store()
+    asyncio.run(memory.create_container("c_segments"))
+    segments = []
+    for number, start in enumerate(range(0, len(body), SEGMENT)):
+        part = body[start : start + SEGMENT]
+        memory.alter("c_segments", f"flat{number}", part)
+        segments.append(Segment("c_segments", f"flat{number}", len(part), hashlib.md5(part).hexdigest()))
+    asyncio.run(memory.put_manifest("c", "big", segments))
+    result = run(memory, tree)
+    proven(result, 2)
+    assert (result.sent, result.skipped) == (1, 1)
+
+
 @pytest.mark.parametrize("harm", ["lost", "altered"])
 @pytest.mark.parametrize("readable", [True, False])
 def test_the_next_load_mends_a_segment_that_is_lost_or_altered(tree: Path, harm: str, readable: bool) -> None:
