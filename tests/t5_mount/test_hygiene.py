@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes.programs import check, write_tree
+from fakes.programs import check, until, write_tree
+
+from swiftfs.cache.reader import OPEN_FILES
 
 from .conftest import Dataset, photos
 
@@ -24,12 +29,29 @@ SLACK = 5 * 2**20
 would show as a multiple."""
 
 
-def descriptors(pid: int) -> tuple[int, int]:
-    """Open files of a process, and its sockets."""
-    places = Path(f"/proc/{pid}/fd")
-    links = [os.readlink(place) for place in places.iterdir()]
-    sockets = sum(link.startswith("socket:") for link in links)
-    return len(links) - sockets, sockets
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Where the descriptors of a process lead: to chunk files of the cache, to sockets, elsewhere."""
+
+    chunks: tuple[str, ...]
+    sockets: int
+    others: Counter[str]
+
+    @classmethod
+    def of(cls, pid: int) -> Descriptors:
+        """Those that are open now."""
+        links = []
+        for place in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                links.append(os.readlink(place))
+        chunks = tuple(link for link in links if "/v1/files/" in link)
+        sockets = sum(link.startswith("socket:") for link in links)
+        others = Counter(link for link in links if link not in chunks and not link.startswith("socket:"))
+        return cls(chunks, sockets, others)
+
+    def evicted(self) -> bool:
+        """Whether one of the chunk files was removed while it was open."""
+        return any(link.endswith(" (deleted)") for link in self.chunks)
 
 
 def memory(pid: int) -> int:
@@ -57,8 +79,8 @@ def epoch(mountpoint: Path) -> int:
 
 
 def test_ten_epochs_leave_nothing_behind(dataset: Dataset) -> None:
-    """Open files and threads of both processes are those of the start, and memory that of the second epoch, also with a
-    cache that holds half of the tree, so that every epoch fetches and evicts."""
+    """Open files and threads of both processes are those of the start, evicted files are closed, and memory is that of
+    the second epoch, also with a cache that holds half of the tree, so that every epoch fetches and evicts."""
     more = {name: content for name, content in photos(120, seed=5).items() if content}
     more["large.bin"] = os.urandom(6 * 2**20)
     check("swiftfs", "load", write_tree(dataset.work / "more", more), dataset.source, environ=dataset.environ)
@@ -69,18 +91,20 @@ def test_ten_epochs_leave_nothing_behind(dataset: Dataset) -> None:
     pids = (status["pid"], status["fetch_pid"])
     epoch(mountpoint)
     read = epoch(mountpoint)
-    before = [(descriptors(pid), threads(pid), memory(pid)) for pid in pids]
+    before = [(Descriptors.of(pid), threads(pid), memory(pid)) for pid in pids]
 
     for _ in range(EPOCHS):
         assert epoch(mountpoint) == read
 
-    after = [(descriptors(pid), threads(pid), memory(pid)) for pid in pids]
+    until(lambda: not any(Descriptors.of(pid).evicted() for pid in pids))
+    after = [(Descriptors.of(pid), threads(pid), memory(pid)) for pid in pids]
     status = dataset.status(mountpoint)
     assert status["reads"]["read_bytes"] >= EPOCHS * read
     assert status["fetch"]["received"] > EPOCHS * size // 4
     for (old_open, old_threads, old_memory), (new_open, new_threads, new_memory) in zip(before, after, strict=True):
-        assert new_open[0] <= old_open[0]
-        assert new_open[1] <= STREAMS + OTHER_SOCKETS
+        assert not new_open.others - old_open.others
+        assert len(new_open.chunks) <= OPEN_FILES
+        assert new_open.sockets <= STREAMS + OTHER_SOCKETS
         assert new_threads <= old_threads + IDLE_THREADS
         assert new_memory < old_memory + SLACK
     assert status["fetch"]["waiting"] == 0
