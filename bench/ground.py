@@ -31,10 +31,12 @@ BIG_SEED = 11
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A container whose objects are known: name to size and MD5. All of it is in the front's cache."""
+    """A container whose objects are known: name to size and MD5. All of it is in the front's cache. ``tree`` is a
+    directory of the same files, None when there is none."""
 
     container: str
     objects: Mapping[str, tuple[int, str]]
+    tree: Path | None = None
 
     @property
     def bytes(self) -> int:
@@ -74,17 +76,14 @@ class Ground:
         container = f"benchmount-food-{count}-{mean}"
         tree = self.work / container
         objects = dataset.write(dataset.food11_like(count, mean=mean), tree)
-        try:
-            environ = {
-                **os.environ, "RCLONE_CONFIG": str(self.cloud.rclone_conf), "PATH": program_path(),
-                "XDG_STATE_HOME": str(self.work / "state"),
-            }  # fmt: skip
-            for words in (("mkdir", f"local:{container}"), ("load", str(tree), f"local:{container}")):
-                run(swiftfs_command(*words), environ=environ, deadline=LOAD_DEADLINE)
-        finally:
-            shutil.rmtree(tree, ignore_errors=True)
+        environ = {
+            **os.environ, "RCLONE_CONFIG": str(self.cloud.rclone_conf), "PATH": program_path(),
+            "XDG_STATE_HOME": str(self.work / "state"),
+        }  # fmt: skip
+        for words in (("mkdir", f"local:{container}"), ("load", str(tree), f"local:{container}")):
+            run(swiftfs_command(*words), environ=environ, deadline=LOAD_DEADLINE)
         self.front.fill(container, objects)
-        return Loaded(container, objects)
+        return Loaded(container, objects, tree)
 
     def big(self, size: int) -> Loaded:
         """A container with one plain object of ``size`` bytes."""

@@ -15,34 +15,41 @@ from rich.console import Console
 from bench import machine, report
 from bench.dataset import FOOD11_FILES
 from bench.errors import BenchError
+from bench.large_file import LIMIT
+from bench.small_files import SCAN_NAMES
 
 if TYPE_CHECKING:
     from bench.ground import Ground
     from bench.plot import Curve
     from bench.report import Scenario
 
-SCENARIOS = ("epochs", "order", "big", "warm", "memory", "names", "growth")
+SCENARIOS = ("epochs", "scan", "order", "big", "warm", "memory", "names", "growth")
 MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is done. ``mean`` and ``big`` in bytes, ``delays`` in milliseconds; ``growth`` are numbers of files."""
+    """How much is done. ``mean`` and ``big`` in bytes, ``delays`` in milliseconds, ``rates`` in bytes a second;
+    ``growth`` are numbers of files, ``scanned`` one of names."""
 
     files: int
     mean: int
     blocks: int
     delays: tuple[int, ...]
+    rates: tuple[int, ...]
     big: int
     reads: int
     epochs: int
     names: int
+    scanned: int
     growth: tuple[int, ...]
 
 
-FULL = Sizes(2_000, 72 * 1024, 5, (0, 20, 50), 512 * MIB, 200, 10, 1_000_000, (250, 500, 1_000, 2_000))
-QUICK = Sizes(30, 8 * 1024, 1, (0,), 16 * MIB, 20, 2, 20_000, (30, 60))
-QUICK_SCENARIOS = ("epochs",)
+FULL = Sizes(
+    2_000, 72 * 1024, 5, (0, 20, 50), (LIMIT, 0), 512 * MIB, 200, 10, 1_000_000, SCAN_NAMES, (250, 500, 1_000, 2_000)
+)
+QUICK = Sizes(30, 8 * 1024, 1, (0,), (0,), 16 * MIB, 20, 2, 20_000, 200, (30, 60))
+QUICK_SCENARIOS = ("epochs", "scan")
 
 
 @click.command("mount")
@@ -50,7 +57,10 @@ QUICK_SCENARIOS = ("epochs",)
 @click.option("--files", type=click.IntRange(1, FOOD11_FILES), help="Files of the tree.  [default: 2000]")
 @click.option("--blocks", type=click.IntRange(1, 99), help="Interleaved blocks of each scenario.  [default: 5]")
 @click.option("--delay", "delays", type=click.IntRange(0), multiple=True, help="The front's delay in ms.  [0, 20, 50]")
-@click.option("--rate", type=click.IntRange(0), default=0, help="Bytes a second of one connection; 0: no limit.")
+@click.option(
+    "--rate", "rates", type=click.IntRange(0), multiple=True,
+    help="Bytes a second of one connection for the large object; 0: no limit.  [25000000, 0]",
+)  # fmt: skip
 @click.option("--big", type=click.IntRange(1), help="MiB of the large object.  [default: 512]")
 @click.option("--names", type=click.IntRange(1), help="Names of the large listing.  [default: 1000000]")
 @click.option("--growth", "growth_sizes", type=click.IntRange(1), multiple=True, help="Numbers of files to grow over.")
@@ -68,7 +78,7 @@ def command(
     files: int | None,
     blocks: int | None,
     delays: tuple[int, ...],
-    rate: int,
+    rates: tuple[int, ...],
     big: int | None,
     names: int | None,
     growth_sizes: tuple[int, ...],
@@ -91,6 +101,7 @@ def command(
         files=files or sizes.files,
         blocks=blocks or sizes.blocks,
         delays=delays or sizes.delays,
+        rates=rates or sizes.rates,
         big=big * MIB if big else sizes.big,
         names=names or sizes.names,
         growth=growth_sizes or sizes.growth,
@@ -102,7 +113,6 @@ def command(
         tempfile.TemporaryDirectory(prefix="swiftfs-bench-", dir=work, ignore_cleanup_errors=True) as directory,
         prepared(Path(directory), cloud) as ground,
     ):
-        ground.front.set_rate(rate)
         done, curves = _measure(ground, sizes, wanted, said.print)
     result = report.Report("mount", started, ["python", "-m", "bench", *sys.argv[1:]], machine.describe(), done)
     console = Console()
@@ -144,12 +154,17 @@ def _measure(
         if "memory" in wanted:
             say("memory")
             done += warming.memory(ground, food, epochs=sizes.epochs)
+    if "scan" in wanted:
+        say("scan")
+        done += small_files.scan(ground, number=sizes.scanned, delay=far, blocks=few)
     if "big" in wanted:
         say("a large object")
-        done += large_file.scenarios(ground, ground.big(sizes.big), delay=far, blocks=few, reads=sizes.reads)
+        done += large_file.scenarios(
+            ground, ground.big(sizes.big), delay=far, rates=sizes.rates, blocks=few, reads=sizes.reads
+        )
     if "names" in wanted:
         say(f"{sizes.names} names")
-        done += warming.names(ground, number=sizes.names)
+        done += warming.names(ground, number=sizes.names, read_of_them=sizes.scanned)
     if "growth" in wanted:
         say("growth")
         grown, curves = small_files.growth(ground, sizes.growth, sizes.delays, sizes.mean)

@@ -85,10 +85,14 @@ RCLONE_BEST = Side(
     "rclone-best",
     _rclone(
         "--vfs-cache-mode", "full", "--use-server-modtime", "--no-checksum", "--attr-timeout", "1h",
-        "--dir-cache-time", "1h", "--vfs-read-chunk-streams", "16",
+        "--dir-cache-time", "1h", "--vfs-refresh", "--vfs-read-chunk-streams", "16",
     ),
 )  # fmt: skip
 """The best flags that were found."""
+
+
+LOCAL = Side("local disk", lambda place: [])
+"""The same tree in a directory of this machine: what no mount can beat."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+from bench.front.log import NOTHING, Requests
 from bench.measured import Measured
 from bench.report import Run
 
 if TYPE_CHECKING:
-    from bench.front.log import Requests
     from bench.front.server import Front
     from bench.mounted import Mounted
 
@@ -119,6 +119,13 @@ def read(name: str, mount: Mounted, front: Front, jobs: Sequence[Mapping[str, An
     seen = readers.seen()
     cpu = mount.cpu() - before
     return phase(name, seen, cpu, front.since(mark))
+
+
+def read_here(name: str, top: Path, jobs: Sequence[Mapping[str, Any]]) -> Phase:
+    """Run the jobs at once in a directory of this machine, where there is no client and no request."""
+    readers = Readers([{**job, "top": str(top)} for job in jobs])
+    readers.go()
+    return phase(name, readers.seen(), 0.0, NOTHING)
 
 
 def phase(name: str, seen: Sequence[Mapping[str, Any]], cpu: float, requests: Requests) -> Phase:

@@ -30,6 +30,9 @@ class Session:
 
 
 Measure = Callable[[Session], float]
+Goals = Mapping[str, float]
+"""The most that ours may take in units of a peer, by the peer's name."""
+NO_GOALS: Goals = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,12 @@ def ratios(
     blocks: Sequence[Together],
     measure: Measure,
     *,
-    goal: float | None = None,
+    goals: Goals = NO_GOALS,
     peers: Sequence[Side] = PEERS,
 ) -> list[Figure]:
-    """The ratio to each peer; the goal is about rclone with the course's flags."""
+    """The ratio to each peer."""
     found = (
-        ratio_figure(f"{name}, to {peer.name}", pairs(blocks, peer, measure), goal=goal if peer is RCLONE else None)
+        ratio_figure(f"{name}, to {peer.name}", pairs(blocks, peer, measure), goal=goals.get(peer.name))
         for peer in peers
     )
     return [figure for figure in found if figure is not None]
@@ -118,9 +121,19 @@ def milliseconds_a_file(phase: str) -> Measure:
     return lambda session: 1000 * session.phases[phase].cpu / session.phases[phase].files
 
 
+def files_a_second(phase: str) -> Measure:
+    """Files read in a second."""
+    return lambda session: session.phases[phase].files / session.phases[phase].wall
+
+
 def requests_a_file(phase: str) -> Measure:
     """Requests of the store for each file."""
     return lambda session: session.phases[phase].requests.total / session.phases[phase].files
+
+
+def at_most(course: float, best: float | None = None) -> Goals:
+    """Goals against rclone with the course's flags and with the best ones; without the second, against the better."""
+    return {RCLONE.name: course, RCLONE_BEST.name: course if best is None else best}
 
 
 def value(name: str) -> Measure:

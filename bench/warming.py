@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,15 @@ MEMORY_GOAL = 200.0
 """MiB of resident memory of both processes together, at the most."""
 SECOND_MOUNT_GOAL = 1.0
 """Seconds from the command to the first name of a million, when the index is there."""
+FEW_NAMES = 1_000
+MANY_TO_FEW = 3.0
+"""The most that a second mount of many names takes in units of one of few."""
 DEMANDED = 120
 """Files read while a warm runs: enough for a 99th percentile that is not the slowest."""
 LISTING_SHARE = 2
 """The most requests for each page: a long listing is asked for in ranges that are cut where names are guessed."""
+IN_A_DIRECTORY = 1000
+"""Names in each directory of a container that the front makes up."""
 WARMED = "training"
 SETTLED = 60.0
 """Seconds at the most that a mount gets to finish what it does in the background."""
@@ -127,12 +133,19 @@ def memory(ground: Ground, loaded: Loaded, *, epochs: int) -> list[Scenario]:
     return [Scenario("memory", title, figures, [nothing_passed(done)], kept, None, notes(done))]
 
 
-def names(ground: Ground, *, number: int) -> list[Scenario]:
-    """A container of ``number`` names: the first mount lists it and builds the index, the second finds it."""
+def names(ground: Ground, *, number: int, read_of_them: int) -> list[Scenario]:
+    """A container of ``number`` names: the first mount lists it and builds the index, the second finds it, and
+    ``read_of_them`` are read then. A second mount of few names beside it."""
     ground.front.set_delay(0)
     container = f"names-{number}"
     figures: list[Figure] = []
     listings = []
+    seconds = []
+    few = []
+    with ground.session() as directory:
+        for _ in ("first", "second"):
+            with ground.mount(SWIFTFS, f"names-{FEW_NAMES}", directory) as mount:
+                few.append(mount.first_name)
     with ground.session() as directory:
         for which in ("first", "second"):
             mark = ground.front.mark()
@@ -143,8 +156,14 @@ def names(ground: Ground, *, number: int) -> list[Scenario]:
                         goal=SECOND_MOUNT_GOAL if which == "second" else None,
                     )
                 )  # fmt: skip
+                seconds.append(mount.first_name)
                 looked = read("look", mount, ground.front, [{"kind": "scan", "flat": True}])
                 figures.append(plain_figure(f"{which} mount, `ls -l` of the top", [looked.wall], "s"))
+                if which == "second":
+                    parts = sorted(os.listdir(mount.top))[: -(-read_of_them // IN_A_DIRECTORY)]
+                    some = [f"{part}/{name}" for part in parts for name in sorted(os.listdir(mount.top / part))]
+                    done = read("some", mount, ground.front, epoch_jobs(some[:read_of_them], READERS, 1))
+                    figures.append(plain_figure(f"{done.files} files read", [done.files / done.wall], "files/s"))
                 _settle(mount)
                 figures.append(
                     plain_figure(f"{which} mount, resident", [mount.memory().resident / MIB], "MiB", goal=MEMORY_GOAL)
@@ -153,6 +172,11 @@ def names(ground: Ground, *, number: int) -> list[Scenario]:
                 files = int(mount.status()["files"])
                 figures.append(plain_figure(f"{which} mount, CPU", [mount.cpu()], "s"))
             listings.append(ground.front.since(mark).of("GET container"))
+    figures.append(
+        plain_figure(
+            f"second mount, first name, to one of {FEW_NAMES} names", [seconds[1] / few[1]], "x", goal=MANY_TO_FEW
+        )
+    )
     pages = -(-number // PAGE) + 1
     counts = [
         count("files in the index", files, number),

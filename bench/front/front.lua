@@ -46,7 +46,26 @@ function M.body()
   if ngx.ctx.refused then ngx.arg[1] = "" end
 end
 
--- A container "names-<count>": objects of one byte in directories of a thousand. Only listings of it are answered.
+-- A container "names-<count>": objects of one byte in directories of a thousand, listed and read.
+
+local function object()
+  local wanted = ngx.ctx.if_match
+  if wanted and not matches(wanted, ONE) then
+    ngx.status = 412
+    ngx.header["Content-Length"] = 0
+    return
+  end
+  ngx.header["Content-Type"] = "application/octet-stream"
+  ngx.header["Content-Length"] = 1
+  ngx.header["ETag"] = ONE
+  ngx.header["Last-Modified"] = "Wed, 01 May 2024 00:00:00 GMT"
+  ngx.header["X-Timestamp"] = "1714521600.00000"
+  if ngx.var.http_range then
+    ngx.status = 206
+    ngx.header["Content-Range"] = "bytes 0-0/1"
+  end
+  if ngx.req.get_method() ~= "HEAD" then ngx.print("x") end
+end
 
 local function answer(status, rows)
   ngx.status = status
@@ -81,7 +100,12 @@ end
 function M.names()
   local container, name = ngx.var.uri:match("^/v1/[^/]+/([^/]+)/?(.*)$")
   local total = tonumber(container:match("^names%-(%d+)$"))
-  if not total or name ~= "" then return answer(404) end
+  if not total then return answer(404) end
+  if name ~= "" then
+    local number = tonumber(name:match("(%d+)%.bin$"))
+    if not number or number >= total or name ~= name_of(number) then return answer(404) end
+    return object()
+  end
   ngx.header["X-Container-Object-Count"] = total
   ngx.header["X-Container-Bytes-Used"] = total
   ngx.header["X-Timestamp"] = "1714521600.00000"

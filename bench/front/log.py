@@ -38,6 +38,10 @@ class Requests:
         )
 
 
+NOTHING = Requests({}, 0, 0)
+"""No request at all."""
+
+
 def count(lines: Iterable[str]) -> Requests:
     """Count log lines; one that is not whole (the log is being written) is left out."""
     kinds: Counter[str] = Counter()

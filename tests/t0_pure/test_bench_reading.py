@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from bench import dataset
 from bench.errors import BenchError
-from bench.front.log import Requests
+from bench.front.log import NOTHING
 from bench.ground import BIG_SEED, blocks_digest, random_blocks
 from bench.mounted import RCLONE, RCLONE_BEST, SWIFTFS
 from bench.reading import Phase, check_bytes, epoch_jobs, phase
-from bench.sessions import Session, Together, cpu, pairs, ratios, wall
-
-NOTHING = Requests({}, 0, 0)
+from bench.sessions import Session, Together, at_most, cpu, pairs, ratios, wall
 
 
 @given(st.sets(st.text(min_size=1, max_size=5), max_size=40), st.integers(1, 8), st.integers() | st.none())
@@ -70,7 +68,7 @@ def test_random_blocks_are_different_and_their_digest_is_that_of_the_file(tmp_pa
 
 
 def test_pairs_are_ours_over_the_peer_of_the_same_block() -> None:
-    """Each ratio is made inside its block; only rclone with the course's flags carries the goal."""
+    """Each ratio is made inside its block, and has the goal that is set against its peer."""
     draw = random.Random(1)
     blocks = []
     for _ in range(3):
@@ -81,6 +79,8 @@ def test_pairs_are_ours_over_the_peer_of_the_same_block() -> None:
             sessions[side.name] = Session(side, {"epoch 1": one})
         blocks.append(Together(sessions, None))
     assert [round(pair.ratio or 0, 6) for pair in pairs(blocks, RCLONE, wall("epoch 1"))] == [0.5] * 3
-    course, best = ratios("CPU", blocks, cpu("epoch 1"), goal=0.5)
-    assert (round(course.value, 6), course.goal) == (0.5, 0.5)
-    assert (round(best.value, 6), best.goal) == (0.25, None)
+    course, best = ratios("CPU", blocks, cpu("epoch 1"), goals=at_most(0.5, 0.2))
+    assert (round(course.value, 6), course.goal, course.met) == (0.5, 0.5, True)
+    assert (round(best.value, 6), best.goal, best.met) == (0.25, 0.2, False)
+    assert [figure.goal for figure in ratios("CPU", blocks, cpu("epoch 1"), goals=at_most(0.3))] == [0.3, 0.3]
+    assert [figure.goal for figure in ratios("CPU", blocks, cpu("epoch 1"))] == [None, None]

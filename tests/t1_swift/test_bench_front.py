@@ -151,6 +151,26 @@ def test_a_made_container_lists_every_name_once_in_order(front: Front) -> None:
     assert [row["name"] for row in answer.json()] == ["part_0003/0003000.bin", "part_0003/0003001.bin"]
 
 
+def test_an_object_of_a_made_container_is_the_byte_that_is_listed(front: Front) -> None:
+    """Size, ETag and byte are those of its row, whole or as a range; another version, or another name, is not there."""
+    place = "/names-23456/part_0023/0023455.bin"
+    (row,) = ask(front, front.port, "GET", "/names-23456?format=json&prefix=part_0023/0023455", {}).json()
+    for method, headers, status, body in (
+        ("GET", {}, 200, b"x"),
+        ("GET", {"Range": "bytes=0-0"}, 206, b"x"),
+        ("GET", {"If-Match": row["hash"], "Range": "bytes=0-"}, 206, b"x"),
+        ("HEAD", {}, 200, b""),
+        ("GET", {"If-Match": "0" * 32}, 412, b""),
+    ):
+        answer = ask(front, front.port, method, place, headers)
+        assert (answer.status, answer.body) == (status, body)
+        if status != 412:
+            assert (answer.headers["etag"], answer.headers["content-length"]) == (row["hash"], str(row["bytes"]))
+            assert answer.headers.get("content-range") == ("bytes 0-0/1" if status == 206 else None)
+    assert hashlib.md5(b"x", usedforsecurity=False).hexdigest() == row["hash"]
+    assert ask(front, front.port, "GET", "/names-23456/part_0023/0023456.bin", {}).status == 404
+
+
 def test_rclone_and_swiftfs_log_in_and_list_through_the_front(front: Front, stored: str, tmp_path: Path) -> None:
     """The front's rclone.conf leads both clients to it, and neither goes to the store behind."""
     environ = {
