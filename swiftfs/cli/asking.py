@@ -18,7 +18,7 @@ def ask_mount(
 ) -> dict[str, Any]:
     """The mount's reply. Raises ConfigError when none is there, Unavailable when it does not answer in time."""
     from swiftfs import config
-    from swiftfs.mount.control import ask, socket_path
+    from swiftfs.mount.ask import ask, socket_path
 
     try:
         return ask(

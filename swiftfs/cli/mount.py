@@ -9,13 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
 from swiftfs.cli.parameters import DURATION, PERMISSIONS, SIZE
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from swiftfs.mount.settings import MountSettings
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +142,6 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --prefetch order --order-file epoch1.txt
       fusermount3 -u /mnt/object
     """
-    from swiftfs.mount import daemonize, notify, session
     from swiftfs.mount.preflight import before_mount
 
     settings = _settings(source, mountpoint, given)
@@ -150,34 +152,45 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
         recover=given["recover"],
     )
     if not given["daemon"]:
+        from swiftfs.mount import notify
 
         def say_ready() -> None:
             log.info("%s is ready", settings.mountpoint)
             notify.ready(os.environ)
 
-        session.serve(settings, say_ready)
+        _serve(settings, say_ready)
         return
+    from swiftfs.mount import daemonize
+
     log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
 
     def serve(ready: Callable[[], None]) -> None:
         _log_as_daemon()
-        session.serve(settings, ready)
+        _serve(settings, ready)
 
     pid = daemonize.in_background(serve, log_file=log_file, patience=START_PATIENCE)
     log.info("mounted by process %d, which logs to %s", pid, log_file)
 
 
-def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
+def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
+    """Serve the mount. The fetch process gets ready while this one imports what it needs itself."""
+    from swiftfs.fetch.start import start_early
+
+    fetch = start_early()
+    from swiftfs.mount import session
+
+    session.serve(settings, ready, fetch)
+
+
+def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSettings:
     """The frozen settings that a command line means. Raises UsageError and ConfigError."""
     from swiftfs import config
     from swiftfs.cache.budget import default_limit
-    from swiftfs.fetch.manifest import check_digest
-    from swiftfs.fs.fuse import View
     from swiftfs.fs.prefetch import Mode
-    from swiftfs.mount.control import socket_path
-    from swiftfs.mount.metrics import listen_address
+    from swiftfs.fs.view import View
+    from swiftfs.mount.ask import socket_path
     from swiftfs.mount.mounts import real_mountpoint
-    from swiftfs.mount.session import MountSettings
+    from swiftfs.mount.settings import MountSettings
 
     path = config.parse_remote_path(source)
     if not path.container:
@@ -193,6 +206,15 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
     if given["order_file"] and given["prefetch"] in {"all", "off"}:
         raise UsageError(f"--order-file tells what to fetch ahead, and --prefetch {given['prefetch']} does not ask")
     umask = given["umask"]
+    pin, metrics = "", None
+    if given["pin"]:
+        from swiftfs.fetch.manifest import check_digest
+
+        pin = check_digest(given["pin"])
+    if given["metrics_addr"]:
+        from swiftfs.mount.metrics import listen_address
+
+        metrics = listen_address(given["metrics_addr"])
     return MountSettings(
         remote=path.remote,
         container=path.container,
@@ -219,9 +241,9 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> Any:
         prefetch=Mode(given["prefetch"]),
         tune_kernel=not given["no_kernel_tuning"],
         options=tuple(given["options"]),
-        pin=check_digest(given["pin"]) if given["pin"] else "",
+        pin=pin,
         order_file=Path(os.path.abspath(given["order_file"])) if given["order_file"] else None,
-        metrics=listen_address(given["metrics_addr"]) if given["metrics_addr"] else None,
+        metrics=metrics,
     )
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
 
 from swiftfs.errors import SwiftFSError
 from swiftfs.fetch import protocol
 from swiftfs.fetch.protocol import FromFetch, Hello, Message, StartFailed
+from swiftfs.fetch.start import Spawn, Started, spawn, start
 
 RECEIVE = 256 * 1024
 """Bytes read from the socket at once: hundreds of messages."""
@@ -24,25 +23,13 @@ END_PATIENCE = 5.0
 """Seconds that a fetch process gets to end after its socket is closed."""
 
 
-class Spawn(Protocol):
-    """Starts a fetch process that serves ``sock``, which it inherits."""
-
-    def __call__(self, sock: socket.socket) -> subprocess.Popen[bytes]: ...
-
-
-def spawn(sock: socket.socket) -> subprocess.Popen[bytes]:
-    """Start ``python -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it."""
-    descriptor = sock.fileno()
-    return subprocess.Popen(
-        [sys.executable, "-m", "swiftfs.fetch", str(descriptor)], pass_fds=[descriptor], stdin=subprocess.DEVNULL
-    )
-
-
 class Child:
-    """One fetch process after another, started by ``start``. ``process`` is the present one, or the last."""
+    """One fetch process after another, made by ``spawn``. ``process`` is the present one, or the last."""
 
-    def __init__(self, start: Spawn = spawn) -> None:
-        self._start = start
+    def __init__(self, spawn: Spawn = spawn, first: Started | None = None) -> None:
+        """``first`` is a process that was started before, the first to be served."""
+        self._spawn = spawn
+        self._first = first
         self._socket: socket.socket | None = None
         self._unsent = bytearray()
         self._has_unsent = trio.Event()
@@ -64,10 +51,9 @@ class Child:
 
         Raises OSError when it cannot be started, and what it says of a start that failed.
         """
-        ours, theirs = socket.socketpair()
+        started, self._first = self._first or start(self._spawn), None
+        ours, self.process = started.sock, started.process
         try:
-            with theirs:
-                self.process = self._start(theirs)
             ours.setblocking(False)
             self._socket = ours
             self._unsent.clear()

@@ -18,7 +18,7 @@ import trio
 
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
-from swiftfs.fetch.child import Child, Spawn, spawn
+from swiftfs.fetch.child import Child
 from swiftfs.fetch.protocol import (
     Alive,
     AskAlive,
@@ -35,6 +35,7 @@ from swiftfs.fetch.protocol import (
     WantId,
 )
 from swiftfs.fetch.questions import Questions
+from swiftfs.fetch.start import Spawn, Started, spawn
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class _Pending:
 class FetchClient:
     """Asks one fetch process. ``on_have`` is called for every chunk that arrived, also those nobody waits for,
     ``on_failed`` (inode, chunk) for every one that could not be fetched, ``on_refreshed`` for every rebuild of the
-    index."""
+    index. ``start`` makes processes; ``first`` is one that is there already, None when there is none."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class FetchClient:
         on_refreshed: Callable[[Refreshed], None],
         on_failed: Callable[[int, int], None] = lambda ino, chunk: None,
         start: Spawn = spawn,
+        first: Started | None = None,
     ) -> None:
         self._hello = hello
         self._on_have = on_have
@@ -75,7 +77,7 @@ class FetchClient:
         self._on_failed = on_failed
         self._pending: dict[WantId, _Pending] = {}
         self._pieces: dict[tuple[int, int], _Pending] = {}
-        self._child = Child(start)
+        self._child = Child(start, first)
         self._questions = Questions(self._child)
         self._refreshes = 0
         self._ready = False

@@ -13,7 +13,6 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,6 +24,7 @@ from swiftfs.fs.inodes import ROOT, Inodes
 
 if TYPE_CHECKING:
     from swiftfs.fs.vfs import Vfs
+    from swiftfs.fs.view import View
     from swiftfs.index.entry import Change, Entry
 
 log = logging.getLogger(__name__)
@@ -45,23 +45,6 @@ MIN_TASKS = 16
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How the tree looks: owner, permission bits, and for how many seconds the kernel may believe it.
-
-    ``negative_timeout`` is for names that are not there: those are the one thing that a change of the whole tree
-    cannot take back one by one.
-    """
-
-    uid: int
-    gid: int
-    file_mode: int = 0o444
-    directory_mode: int = 0o555
-    entry_timeout: float = 3600.0
-    attr_timeout: float = 3600.0
-    negative_timeout: float = 60.0
 
 
 def answered(handler: Handler[P, R]) -> Handler[P, R]:
@@ -281,4 +264,4 @@ async def invalidate(vfs: Vfs, inodes: Inodes, changes: tuple[Change, ...] | Non
     return len(gone) + len(names)
 
 
-__all__ = ["Operations", "View", "invalidate", "mount", "serve", "stop", "unmount"]
+__all__ = ["Operations", "invalidate", "mount", "serve", "stop", "unmount"]

@@ -11,26 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from swiftfs import errors
-from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, printable
+from swiftfs.errors import SwiftFSError, Unavailable, printable
+from swiftfs.mount.ask import LONGEST_LINE
 
 log = logging.getLogger(__name__)
 
-LONGEST_PATH = 107
-"""Bytes of a Unix socket's path: ``sun_path`` has 108, the last of them zero (unix(7))."""
-LONGEST_LINE = 1024 * 1024
-"""Bytes of one request or reply: ``warm`` with thousands of paths."""
 IDLE = 30.0
 """Seconds a connection may be silent before it is closed."""
 BACKLOG = 128
@@ -43,21 +38,6 @@ PIECE = 16 * 1024
 Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 StreamCommand = Callable[[AsyncIterator[bytes]], Awaitable[Mapping[str, Any]]]
 """A command that is followed by a stream of bytes; it takes all of them before it replies."""
-
-
-def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
-    """Where the mount at ``mountpoint`` (absolute, without symbolic links) listens.
-
-    Raises ConfigError when no socket can have that path.
-    """
-    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
-    path = runtime_directory / f"mount-{name}.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(
-            f"the control socket {printable(os.fspath(path))} has a path of more than {LONGEST_PATH} bytes",
-            hint="set XDG_RUNTIME_DIR to a directory with a shorter path",
-        )
-    return path
 
 
 async def serve(
@@ -130,40 +110,6 @@ async def _rest_of(stream: trio.SocketStream, begun: bytes) -> AsyncIterator[byt
             raise Unavailable(f"the order broke off: nothing came for {IDLE:.0f} s")
         if not piece:
             return
-
-
-def ask(
-    path: Path, request: Mapping[str, Any], *, patience: float, stream: Iterable[bytes] | None = None
-) -> dict[str, Any]:
-    """Send one command to a mount and return its reply; waits ``patience`` seconds at the most for each step.
-
-    ``stream`` is what follows the command, for those that take it.
-
-    Raises ConfigError when no mount listens there, Unavailable when it does not answer, and what the mount says.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(patience)
-        try:
-            connection.connect(os.fspath(path))
-            connection.sendall(json.dumps(dict(request)).encode() + b"\n")
-            if stream is not None:
-                for piece in stream:
-                    connection.sendall(piece)
-                connection.shutdown(socket.SHUT_WR)
-            with connection.makefile("rb") as answers:
-                line = answers.readline(LONGEST_LINE)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise ConfigError("no swiftfs mount is there", hint="see 'swiftfs mount --help'") from None
-        except OSError as error:
-            raise Unavailable(f"the mount does not answer: {error.strerror or 'it took too long'}") from None
-    try:
-        reply: dict[str, Any] = json.loads(line)
-    except ValueError:
-        raise Unavailable("the mount ended while it was asked") from None
-    if "error" in reply:
-        kind = getattr(errors, reply["error"], SwiftFSError)
-        raise kind(reply["message"])
-    return reply
 
 
 def _make_way(path: Path) -> None:

@@ -12,9 +12,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -32,6 +32,10 @@ from swiftfs.mount.mounts import find_mount
 from swiftfs.mount.ordering import Ordering
 from swiftfs.mount.warmer import Warmer
 
+if TYPE_CHECKING:
+    from swiftfs.fetch.start import Started
+    from swiftfs.mount.settings import MountSettings
+
 log = logging.getLogger(__name__)
 
 GRACE = 5.0
@@ -42,51 +46,15 @@ STALE_REFRESH_PAUSE = 5.0
 """Seconds at the least between two listings that were asked for because a read found its object changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class MountSettings:
-    """Everything a mount needs to know. Sizes in bytes, times in seconds; ``refresh`` None never lists again.
-
-    ``remote``, ``container`` and ``prefix`` name the dataset; ``mountpoint`` is absolute and free of symbolic links.
-    ``metrics`` is where Prometheus may ask, host and port (0: any); None asks nobody in. ``pin`` is the digest of the
-    manifest to show, '' for what the container holds. ``order_file`` tells the order in which files will be read.
-    """
-
-    remote: str
-    container: str
-    prefix: str
-    mountpoint: Path
-    view: fuse.View
-    allow_other: bool
-    cache_dir: Path
-    cache_size: int
-    cache_min_free: int
-    index_dir: Path
-    control_socket: Path
-    chunk_size: int
-    streams: int
-    deadline: float
-    refresh: float | None
-    prefetch: Mode
-    tune_kernel: bool
-    options: tuple[str, ...] = ()
-    metrics: tuple[str, int] | None = None
-    pin: str = ""
-    order_file: Path | None = None
-
-    @property
-    def fsname(self) -> str:
-        """What /proc/mounts shows as the device."""
-        path = f"{self.container}/{self.prefix}" if self.prefix else self.container
-        return f"{self.remote}:{path}"
-
-
-def serve(settings: MountSettings, ready: Callable[[], None]) -> None:
+def serve(settings: MountSettings, ready: Callable[[], None], fetch: Started | None = None) -> None:
     """Mount and serve until unmounted or told to stop; ``ready`` is called when the mount answers.
+
+    ``fetch`` is a fetch process that was started already; None has one started.
 
     Raises the SwiftFSError that prevented or ended it.
     """
     try:
-        trio.run(_Session(settings, ready).run)
+        trio.run(_Session(settings, ready, fetch).run)
     except BaseExceptionGroup as group:
         raise _cause(group) from None
 
@@ -103,8 +71,9 @@ def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 class _Session:
     """The running mount."""
 
-    def __init__(self, settings: MountSettings, ready: Callable[[], None]) -> None:
+    def __init__(self, settings: MountSettings, ready: Callable[[], None], fetch: Started | None) -> None:
         self._settings = settings
+        self._started_fetch = fetch
         self._tell_ready = ready
         self._started = time.time()
         self._vfs: Vfs | None = None
@@ -137,7 +106,11 @@ class _Session:
                 pin=settings.pin,
             )
             self._fetch = FetchClient(
-                hello, on_have=self._have, on_refreshed=self._note_refreshed, on_failed=self._failed
+                hello,
+                on_have=self._have,
+                on_refreshed=self._note_refreshed,
+                on_failed=self._failed,
+                first=self._started_fetch,
             )
             first = await nursery.start(self._fetch.run)
             self._index_path = first.index_path

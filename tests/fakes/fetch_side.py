@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import trio
 
 from swiftfs.cache.reader import Reader as CacheReader
-from swiftfs.fetch.child import Spawn
 from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import Hello, Ready, Refreshed
+from swiftfs.fetch.start import Spawn
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.reader import Reader as IndexReader

@@ -20,10 +20,11 @@ from swiftfs.cache import reader as cache_reader
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.fs import fuse
-from swiftfs.fs.fuse import Operations, View
+from swiftfs.fs.fuse import Operations
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
+from swiftfs.fs.view import View
 from swiftfs.index.build import Index
 from swiftfs.index.entry import Resolved, Source
 from swiftfs.index.reader import Reader as IndexReader

@@ -42,7 +42,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from swiftfs.config import Remote
 from swiftfs.errors import SwiftFSError
 from swiftfs.localcloud import Cloud
-from swiftfs.mount import control
+from swiftfs.mount.ask import ask, socket_path
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
@@ -111,7 +111,7 @@ class MountMachine(StoreMachine):
         self.mountpoint = self.top / "mnt"
         self.mountpoint.mkdir()
         self.log = self.top / "log"
-        self.socket = control.socket_path(Path(self.place.environ["XDG_RUNTIME_DIR"]) / "swiftfs", self.mountpoint)
+        self.socket = socket_path(Path(self.place.environ["XDG_RUNTIME_DIR"]) / "swiftfs", self.mountpoint)
         self.mount()
         self.stack.callback(self.unmount)
         self.base = self.descriptors()
@@ -139,7 +139,7 @@ class MountMachine(StoreMachine):
         assert done.code == 0, done.err
 
     def ask(self, command: str) -> dict[str, Any]:
-        return control.ask(self.socket, {"command": command}, patience=2 * DEADLINE)
+        return ask(self.socket, {"command": command}, patience=2 * DEADLINE)
 
     def descriptors(self) -> list[int]:
         """Open files of both processes."""

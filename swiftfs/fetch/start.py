@@ -1,0 +1,54 @@
+"""Starts a fetch process: a socket pair, of which the process serves one end.
+
+Knows no event loop, so that the process can be started before the modules of the file system process are imported: the
+imports of both take as long as the rest of a mount's start, and go on side by side.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Spawn(Protocol):
+    """Starts a fetch process that serves ``sock``, which it inherits."""
+
+    def __call__(self, sock: socket.socket) -> subprocess.Popen[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A fetch process and our end of its socket. It ends when that is closed."""
+
+    sock: socket.socket
+    process: subprocess.Popen[bytes]
+
+
+def spawn(sock: socket.socket) -> subprocess.Popen[bytes]:
+    """Start ``python -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it."""
+    descriptor = sock.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-m", "swiftfs.fetch", str(descriptor)], pass_fds=[descriptor], stdin=subprocess.DEVNULL
+    )
+
+
+def start(how: Spawn = spawn) -> Started:
+    """Start a fetch process. Raises OSError when the system has no process or descriptor to spare."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            return Started(ours, how(theirs))
+        except BaseException:
+            ours.close()
+            raise
+
+
+def start_early() -> Started | None:
+    """A fetch process, or None when it cannot be started now: who needs it will try again and say why not."""
+    try:
+        return start()
+    except OSError:
+        return None
