@@ -19,7 +19,7 @@ DEADLINE = 240.0
 
 
 def test_the_quick_run_counts_exactly(cloud: Cloud, tmp_path: Path) -> None:
-    """One GET for each file in the first epoch and none later, no HEAD, one listing; written as JSON and Markdown."""
+    """One GET for each file in epoch 1 and none later, no HEAD, one listing, scans without requests; all written."""
     command = [
         sys.executable, "-m", "bench", "mount", "--quick", "--no-plot", "--cloud", str(cloud.directory),
         "--work", str(tmp_path), "--out", str(tmp_path / "out"),
@@ -29,16 +29,21 @@ def test_the_quick_run_counts_exactly(cloud: Cloud, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (written,) = (tmp_path / "out").glob("*-mount.json")
     assert written.with_suffix(".md").exists()
-    (scenario,) = json.loads(written.read_text())["scenarios"]
-    counts = {count["name"]: (count["value"], count["right"]) for count in scenario["counts"]}
+    epochs, scan = json.loads(written.read_text())["scenarios"]
+    counts = {count["name"]: (count["value"], count["right"]) for count in epochs["counts"]}
     assert counts == {
-        "files seen by a scan": (QUICK.files, True),
         "GET of objects in all epochs": (QUICK.files, True),
         "requests in epochs 2 and 3": (0, True),
         "HEAD of objects": (0, True),
         "pages of the listing and the one that ends it": (2, True),
         "requests that reached the store behind the front": (0, True),
     }
-    figures = {figure["name"] for figure in scenario["figures"]}
-    assert {"epoch 1 wall, to rclone", "epoch 2 wall, to rclone-best", "scan 1 wall, to rclone"} <= figures
-    assert {run["side"] for run in scenario["blocks"][0]["runs"]} >= {"swiftfs epoch 1", "rclone epoch 1"}
+    assert {"epoch 1 wall, to rclone", "epoch 2 wall, to local disk"} <= {one["name"] for one in epochs["figures"]}
+    assert {run["side"] for run in epochs["blocks"][0]["runs"]} >= {"swiftfs epoch 1", "local disk epoch 2"}
+    counts = {count["name"]: (count["value"], count["right"]) for count in scan["counts"]}
+    assert counts == {
+        "files seen by a scan": (QUICK.scanned, True),
+        "requests: pages, the empty one, the headers": (3, True),
+        "requests in scan 2": (0, True),
+        "requests that reached the store behind the front": (0, True),
+    }
