@@ -131,6 +131,41 @@ def test_the_format_of_a_cache_is_what_it_was() -> None:
     assert place(200 << 20, 1, 100 << 20) == names.Place(1, 0, 100 << 20)
 
 
+def test_the_format_of_pieces_is_what_it_was() -> None:
+    """The pieces of an object have a key of their own; a piece is 4 KiB and stands in the file of its chunk."""
+    key = object_key(URL, "c", PLAIN)
+    size, chunk_size = 20 << 20, 8 << 20
+
+    assert names.pieces_key(key) == "0c952a94f66a8c8829b7ee2bf075c588"
+    assert [names.piece_place(size, piece, chunk_size) for piece in (0, 1, 2047, 2048, 5119)] == [
+        names.Place(0, 0, 4096),
+        names.Place(0, 4096, 4096),
+        names.Place(0, (8 << 20) - 4096, 4096),
+        names.Place(1, 0, 4096),
+        names.Place(2, (4 << 20) - 4096, 4096),
+    ]
+    assert names.piece_place(size + 5, 5120, chunk_size) == names.Place(2, 4 << 20, 5)
+    with pytest.raises(ValueError, match="has no chunk"):
+        names.piece_place(size, 5120, chunk_size)
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk_size", "expected"),
+    [
+        (8193, 8192, True),
+        (8192, 8192, False),
+        (4097, 4096, False),
+        (12289, 12288, True),
+        (10001, 10000, False),
+        (10000, 10001, False),
+        (20000, 4097, False),
+    ],
+)
+def test_which_objects_are_cached_in_pieces(size: int, chunk_size: int, expected: bool) -> None:
+    """Those of several chunks, each of several whole pieces."""
+    assert names.has_pieces(size, chunk_size) is expected
+
+
 ALL_DIGITS = "0123456789abcdef" * 2
 
 
