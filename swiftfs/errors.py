@@ -167,6 +167,8 @@ def one_line(error: SwiftFSError) -> str:
 
 def printable(text: str) -> str:
     """``text`` with control characters, line breaks and lone surrogates escaped, so that no name can fake a line."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
         for char in text
