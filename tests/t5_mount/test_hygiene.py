@@ -25,8 +25,8 @@ OTHER_SOCKETS = 12
 IDLE_THREADS = 2
 """Worker threads that come and go with a look at the mount."""
 SLACK = 12 * 2**20
-"""Bytes that an allocator may keep for itself: eight streams hold up to a chunk of 1 MiB each, and more of them at once on
-a busy machine (5.1 MiB were seen). Ten epochs read ten times the tree, so a leak of what was read shows as a multiple."""
+"""Bytes that an allocator may keep for itself: eight streams hold a chunk of 1 MiB each, more of them at once on a busy
+machine (5.1 MiB were seen). Ten epochs read ten times the tree, so a leak of what was read shows as a multiple."""
 
 
 @dataclass(frozen=True, slots=True)
