@@ -50,17 +50,18 @@ class Indexer:
         self.drifted = 0
 
     async def prepare(self) -> None:
-        """Open the saved index, or build it. ``stale`` tells whether it should be checked against the store soon.
+        """Open the saved index, or build it. ``stale`` tells that the mount may begin with it and is to list soon.
 
-        Raises ContainerNotFound, LocalFileError and what a listing raises.
+        A container whose headers are as they were is not listed: an object that was replaced by one of as many bytes
+        shows when it is read (its ETag is pinned), or at the next refresh. Raises ContainerNotFound, LocalFileError and
+        what a listing raises.
         """
         index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
         info = await self._client.container_info(self._container)
         meta = await self._in_thread(index.meta)
         same = (meta.container_count, meta.container_bytes) == (info.count, info.size)
         if meta.complete and (same or info.count > LIST_FIRST):
-            # Equal counts do not prove equal objects: it is listed once more behind the running mount.
-            self.stale = True
+            self.stale = not same
             self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
         else:
             await self.rebuild(info)
@@ -76,13 +77,12 @@ class Indexer:
             async for page in self._pages(info):
                 listed += len(page)
                 await self._add(builder, page)
-            count, size = info.count, info.size
+            count, size = self._counted(listed, info), info.size
             diff = await self._in_thread(lambda: builder.finish(count, size))
         except BaseException:
             # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
             self._thread.submit(builder.abort)
             raise
-        self._compare_count(listed, info)
         self.hidden = diff.hidden
         if diff.hidden:
             log.warning("%d objects cannot be shown as files", diff.hidden)
@@ -136,12 +136,16 @@ class Indexer:
             return None
         return Resolved(entry, infos.get(entry.name))
 
-    def _compare_count(self, listed: int, info: ContainerInfo) -> None:
-        """Be loud when the listing lags behind the container's headers."""
-        if not self._source.prefix and listed < info.count:
+    def _counted(self, listed: int, info: ContainerInfo) -> int:
+        """How many names the container's headers must count for the listing to be all of it: the next mount lists again
+        when they do not. Loud when the listing lags behind them."""
+        if self._source.prefix:
+            return info.count
+        if listed < info.count:
             log.warning(
                 "the listing of %s has %d names, but its headers count %d: some may show only after the next refresh",
                 self._container,
                 listed,
                 info.count,
             )
+        return listed

@@ -36,6 +36,12 @@ class PinnedIndexer(Indexer):
         self._digest = digest
         self._files: list[PinnedFile] = []
         self._drift: list[str] = []
+        self._compared = False
+
+    async def prepare(self) -> None:
+        """As of every index; whether the store still holds the version is looked up at every mount."""
+        await super().prepare()
+        self.stale = self.stale or not self._compared
 
     async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
         """Build the manifest's tree, and compare it with a listing. Raises what reading the manifest raises, too."""
@@ -44,6 +50,7 @@ class PinnedIndexer(Indexer):
             diff = await super().rebuild(info)
         finally:
             self._files = []
+        self._compared = True
         self.drifted = len(self._drift)
         if self._drift:
             log.warning(
@@ -101,5 +108,6 @@ class PinnedIndexer(Indexer):
             info = replace(info, last_modified=entry.last_modified)
         return Resolved(entry, info)
 
-    def _compare_count(self, listed: int, info: ContainerInfo) -> None:
+    def _counted(self, listed: int, info: ContainerInfo) -> int:
         """A dataset version need not be all that the container holds."""
+        return info.count

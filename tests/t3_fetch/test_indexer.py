@@ -1,0 +1,122 @@
+"""fetch.indexer: when a mount may begin with the tree that an earlier one has saved, and when it has to list."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fakes.memory_swift import MemorySwift
+
+from swiftfs.fetch import indexer as indexer_module
+from swiftfs.fetch.indexer import Indexer
+from swiftfs.index.reader import Reader
+
+pytestmark = pytest.mark.asyncio
+
+
+async def store_of(*names: str) -> MemorySwift:
+    store = MemorySwift()
+    await store.create_container("c")
+    for name in names:
+        store.alter("c", name, b"aa")
+    return store
+
+
+@contextlib.asynccontextmanager
+async def prepared(store: MemorySwift, directory: Path, prefix: str = "") -> AsyncIterator[Indexer]:
+    """What a mount starts with; the requests before it are forgotten."""
+    store.log.clear()
+    indexer = Indexer(store, directory, "https://store.test/v1/AUTH_a", "c", prefix)  # type: ignore[arg-type]
+    try:
+        await indexer.prepare()
+        yield indexer
+    finally:
+        indexer.close()
+
+
+def names_in(indexer: Indexer) -> list[bytes]:
+    reader = Reader(indexer.path)
+    try:
+        return [entry.name for entry in reader.children(1, 0, 100)]
+    finally:
+        reader.close()
+
+
+def listings(store: MemorySwift) -> int:
+    return sum(1 for method, _, name in store.log if method == "GET" and not name)
+
+
+async def test_a_container_that_is_as_it_was_is_not_listed_again(tmp_path: Path) -> None:
+    """Equal headers: the saved tree is shown, for the price of one HEAD."""
+    store = await store_of("a", "b")
+    async with prepared(store, tmp_path) as first:
+        assert not first.stale
+        assert listings(store) > 0
+    async with prepared(store, tmp_path) as second:
+        assert not second.stale
+        assert names_in(second) == [b"a", b"b"]
+    assert store.log == [("HEAD", "c", "")]
+
+
+async def test_a_container_with_other_counts_is_listed_before_the_mount_answers(tmp_path: Path) -> None:
+    """One object more: the tree that the mount begins with has it."""
+    store = await store_of("a")
+    async with prepared(store, tmp_path):
+        pass
+    store.alter("c", "b", b"")
+    async with prepared(store, tmp_path) as second:
+        assert names_in(second) == [b"a", b"b"]
+        assert not second.stale
+
+
+async def test_a_large_container_with_other_counts_is_listed_behind_the_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that takes long is not waited for: the saved tree is shown, and known to be out of date."""
+    store = await store_of("a")
+    async with prepared(store, tmp_path):
+        pass
+    store.alter("c", "b", b"bb")
+    monkeypatch.setattr(indexer_module, "LIST_FIRST", 1)
+    async with prepared(store, tmp_path) as second:
+        assert second.stale
+        assert names_in(second) == [b"a"]
+        await second.rebuild()
+        assert names_in(second) == [b"a", b"b"]
+
+
+async def test_a_listing_that_lagged_behind_the_headers_is_not_trusted_by_the_next_mount(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The headers count a name that the listing does not have yet: said loudly, and the next mount lists again."""
+    store = await store_of("a", "b")
+    late = store.held["c"].pop("b")
+
+    def between(method: str, container: str, name: str) -> None:
+        if method == "GET" and not name:
+            store.held["c"].pop("b", None)
+        elif method == "HEAD" and not name:
+            store.held["c"]["b"] = late
+
+    store.faults.append(between)
+    async with prepared(store, tmp_path) as first:
+        assert names_in(first) == [b"a"]
+    assert "the listing of c has 1 names, but its headers count 2" in caplog.text
+    store.faults.clear()
+    store.held["c"]["b"] = late
+    async with prepared(store, tmp_path) as second:
+        assert names_in(second) == [b"a", b"b"]
+
+
+async def test_a_part_of_a_container_is_judged_by_the_headers_of_the_whole(tmp_path: Path) -> None:
+    """With a prefix the listing has fewer names than the headers count: that alone is no reason to list again."""
+    store = await store_of("d/a", "e/b")
+    async with prepared(store, tmp_path, "d") as first:
+        assert names_in(first) == [b"a"]
+    async with prepared(store, tmp_path, "d"):
+        assert listings(store) == 0
+    store.alter("c", "d/c", b"cc")
+    async with prepared(store, tmp_path, "d") as third:
+        assert names_in(third) == [b"a", b"c"]
