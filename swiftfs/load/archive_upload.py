@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +140,9 @@ class StreamUpload(HeldUpload):
         self._withdrawn: list[Withdrawn] = []
         self._sent: set[str] = set()
 
-    async def run(self, steps: Sequence[Step[SourceObject]]) -> Outcome:
+    async def run(self, pending: Iterator[Step[SourceObject]], count: int) -> Outcome:
         """Everything in the stream taken; what its end disowns is taken back."""
-        outcome = await super().run(steps)
+        outcome = await super().run(pending, count)
         for one in self._withdrawn:
             await self._take_back(one)
         return outcome
@@ -203,7 +203,7 @@ class StreamUpload(HeldUpload):
                 if there.kind is not Kind.PLAIN:
                     await self._there.replacing(there)
         proof = await self._large.send(source, self._types.of(source.name), there)
-        self._outcome.proofs[source.name] = proof
+        self._outcome.proofs.add(source.name, proof)
         self._outage = 0
         if there is not None and (there.size, there.etag) == (proof.size, proof.md5):
             self._tally.skipped += 1
@@ -217,7 +217,7 @@ class StreamUpload(HeldUpload):
     async def _take_back(self, one: Withdrawn) -> None:
         """Make what the archive's end disowns a failure, and delete it when this run has sent it."""
         reason = one.reason
-        proof = self._outcome.proofs.pop(one.name, None)
+        proof = self._outcome.proofs.take(one.name)
         if proof is None and not self._dry_run:
             return  # it has failed already, or was not tried
         if one.name in self._sent:

@@ -33,6 +33,9 @@ change could leave the same time."""
 BUSY = 10.0
 """Seconds to wait for another load of the same source and destination."""
 
+_CACHE_KIB = 256
+"""KiB of the file that SQLite keeps in memory: files come in the order of their names, and so do pages."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS hash (
     name TEXT, span INTEGER, number INTEGER, identity TEXT NOT NULL, md5 TEXT NOT NULL,
@@ -223,7 +226,8 @@ def _connect(place: str) -> sqlite3.Connection:
     connection = sqlite3.connect(place, timeout=BUSY, check_same_thread=False)
     try:
         # FULL: a commit in the log is on the disk when it returns.
-        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+        pragmas = f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{_CACHE_KIB};"
+        connection.executescript(pragmas + _SCHEMA)
         connection.commit()
     except BaseException:
         connection.close()

@@ -8,7 +8,7 @@ docs/SEMANTICS.md; an object's own time) the store is asked.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -73,11 +73,41 @@ class Step(Generic[S]):
     there: bool = False
 
 
+class Steps(Generic[S]):
+    """The steps of a plan, in the order of the source. Where nothing is there, as in most of a first load, the source
+    object alone is held.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[S | Step[S]] = []
+
+    def append(self, step: Step[S]) -> None:
+        """One step more."""
+        is_plain = step.action is Action.SEND and not step.there
+        self._kept.append(step.source if is_plain else step)
+
+    def __iter__(self) -> Iterator[Step[S]]:
+        return (self._step(one) for one in self._kept)
+
+    def handed_over(self) -> Iterator[Step[S]]:
+        """The steps for the last time: what has been taken is forgotten, and makes room for what becomes of it."""
+        self._kept.reverse()
+        while self._kept:
+            yield self._step(self._kept.pop())
+
+    @staticmethod
+    def _step(kept: S | Step[S]) -> Step[S]:
+        return kept if isinstance(kept, Step) else Step(kept, Action.SEND)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[S]):
     """Every object of the source once, in the order of the source; ``clashes`` are later ones of the same name."""
 
-    steps: tuple[Step[S], ...]
+    steps: Steps[S]
     clashes: tuple[S, ...]
 
     @property
@@ -89,7 +119,7 @@ class Plan(Generic[S]):
 def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry], compare: Compare = Compare.CONTENT) -> Plan[S]:
     """A step for each object from the entries that the destination lists under its prefix, in any order."""
     entries = {entry.name: entry for entry in listed}
-    steps: list[Step[S]] = []
+    steps: Steps[S] = Steps()
     clashes: list[S] = []
     # Names that come in order can only be equal to their neighbours: no set of all of them is needed.
     ordered = all(one.name <= other.name for one, other in itertools.pairwise(objects))
@@ -102,7 +132,7 @@ def make_plan(objects: Sequence[S], listed: Iterable[ListingEntry], compare: Com
             seen.clear()
         seen.add(source.name)
         steps.append(_step(source, entries.get(source.name), compare))
-    return Plan(tuple(steps), tuple(clashes))
+    return Plan(steps, tuple(clashes))
 
 
 def wanted(page: Iterable[ListingEntry], names: Collection[str]) -> list[ListingEntry]:

@@ -25,7 +25,7 @@ from swiftfs.load.mirror import Destination, check_deletes, delete_all
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import OWN_PLACE, Plan, make_plan
 from swiftfs.load.progress import Display, shown
-from swiftfs.load.proof import Failure, Proof
+from swiftfs.load.proof import Failure, Proofs
 from swiftfs.load.reading import SMALL
 from swiftfs.load.renaming import renamed
 from swiftfs.load.segments import LargePolicy
@@ -252,7 +252,7 @@ class _Run:
         self.tally.phase = "deleting"
         return await delete_all(self._client, self._request.container, there.doomed, dry_run=self._request.dry_run)
 
-    async def _write_manifest(self, plan: Plan[SourceObject], proofs: dict[str, Proof]) -> str:
+    async def _write_manifest(self, plan: Plan[SourceObject], proofs: Proofs) -> str:
         request = self._request
         described = [
             Described.of(step.source.name.removeprefix(request.prefix), proofs[step.source.name], step.source.mtime)
@@ -260,24 +260,22 @@ class _Run:
         ]
         return await write_manifest(self._client, request.container, described)
 
-    async def _verify(self, proofs: dict[str, Proof]) -> Verified:
+    async def _verify(self, proofs: Proofs) -> Verified:
         """Prove every object, then remove what the proven ones and those that are gone have left behind."""
         request = self._request
-        large = {name: proof for name, proof in proofs.items() if proof.segments is not None}
-        plain = {name: proof for name, proof in proofs.items() if name not in large} if large else proofs
-        first = await verify(self._client, request.container, request.prefix, plain, self._pause)
+        first = await verify(self._client, request.container, request.prefix, proofs.plain, self._pause)
         second = await verify_large(
             self._client,
             request.container,
             request.large,
             self._journal,
-            large,
+            proofs.large,
             self._pause,
             at_once=request.checkers,
         )
         unproven = first.unproven + second.unproven
         for one in unproven:
-            del proofs[one.name]
+            proofs.take(one.name)
         await remove_leftovers(self._client, self._journal, proofs, at_once=request.checkers)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
@@ -302,7 +300,9 @@ class _Run:
             storage_policy=self._request.storage_policy,
             options=self._request.options,
         )
-        return await upload.run(plan.steps)
+        # Only a manifest needs the times of what has been sent.
+        pending = iter(plan.steps) if self._request.options.manifest else plan.steps.handed_over()
+        return await upload.run(pending, len(plan.steps))
 
 
 def _is_streamed(source: Source) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -33,7 +33,7 @@ from swiftfs.load.journal import Journal
 from swiftfs.load.large import LargeUpload
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import Action, Compare, Step, after_head, is_newer
-from swiftfs.load.proof import Failure, Proof
+from swiftfs.load.proof import Failure, Proof, Proofs
 from swiftfs.load.reading import SMALL, SourceBody, is_seekable, known_digest, read_whole
 from swiftfs.load.ready import Ready
 from swiftfs.load.segments import LargePolicy
@@ -61,7 +61,7 @@ T = TypeVar("T")
 class Outcome:
     """What became of the steps. ``fatal`` ended the run early and is None when every step was tried."""
 
-    proofs: dict[str, Proof] = field(default_factory=dict)
+    proofs: Proofs = field(default_factory=Proofs)
     failures: list[Failure] = field(default_factory=list)
     fatal: SwiftFSError | None = None
 
@@ -129,12 +129,11 @@ class Upload:
             journal=self._journal,
         )
 
-    async def run(self, steps: Sequence[Step[SourceObject]]) -> Outcome:
-        """Every step taken; raises nothing that belongs to one object."""
-        pending = iter(steps)
+    async def run(self, pending: Iterator[Step[SourceObject]], count: int) -> Outcome:
+        """Every step taken, of which there are ``count``; raises nothing that belongs to one object."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._width(len(steps))):
+                for _ in range(self._width(count)):
                     group.create_task(self._transfer())
                 group.create_task(self._check_all(pending))
         finally:
@@ -224,7 +223,7 @@ class Upload:
         log.debug("left as it is: %s", printable(source.name))
 
     def _skipped(self, source: SourceObject, proof: Proof) -> None:
-        self._outcome.proofs[source.name] = proof
+        self._outcome.proofs.add(source.name, proof)
         self._tally.skipped += 1
         self._tally.moved += source.size
         log.debug("same: %s", printable(source.name))
@@ -272,7 +271,7 @@ class Upload:
             async with self._places:
                 proof = Proof(source.size, await self._send_plain(source, job.md5))
         self._outage = 0
-        self._outcome.proofs[source.name] = proof
+        self._outcome.proofs.add(source.name, proof)
         self._tally.sent += 1
         self._tally.sent_size += source.size
         log.debug("sent: %s", printable(source.name))

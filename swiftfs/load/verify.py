@@ -78,6 +78,7 @@ async def _unproven(store: Store, container: str, prefix: str, proofs: Mapping[s
                 if reason := mismatch(proofs[name], entry):
                     reasons[name] = reason
                 name = next(names, None)
+        del page  # while the next one is read
     if name is not None:
         reasons |= dict.fromkeys((name, *names), MISSING)
     return reasons

@@ -37,7 +37,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: bytes | bytearray = b""
     _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
     _counters: Counters | None = field(default=None, repr=False)
     _stall: float = STALL
@@ -52,18 +52,16 @@ class Answer:
             yield piece
 
 
-async def read_whole(response: aiohttp.ClientResponse, limit: int, stall: float, counters: Counters) -> bytes:
+async def read_whole(response: aiohttp.ClientResponse, limit: int, stall: float, counters: Counters) -> bytearray:
     """The whole body of at most ``limit`` bytes. Raises Truncated for a longer one."""
-    pieces: list[bytes] = []
-    size = 0
+    body = bytearray()  # pieces and their sum would be twice as much
     pace = Pace(stall)
     while piece := await _piece(response, pace):
-        size += len(piece)
-        if size > limit:
+        body += piece
+        if len(body) > limit:
             raise Truncated(f"the answer is longer than {limit} bytes")
-        pieces.append(piece)
-    counters.received += size
-    return b"".join(pieces)
+    counters.received += len(body)
+    return body
 
 
 async def _piece(response: aiohttp.ClientResponse, pace: Pace) -> bytes:

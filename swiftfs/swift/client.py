@@ -167,13 +167,15 @@ class Client(LargeObjects):
                 raise about_container(error, container) from None
             if not kept:
                 return
-            yield kept
             marker = kept[-1].name
+            yield kept
+            del kept  # or two pages are held while the next is read
 
     async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
         """Pages of a flat listing. Raises as :meth:`list_pages`."""
         async for page in self.list_pages(container, prefix=prefix):
             yield [entry for entry in page if isinstance(entry, ListingEntry)]
+            del page
 
     # Objects
 

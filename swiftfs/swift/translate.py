@@ -77,10 +77,10 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     return printable(error.os_error.strerror or type(error.os_error).__name__)
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes) -> SwiftFSError:
+def status_error(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> SwiftFSError:
     """Our error for an answer that is not 2xx."""
     txid = headers.get("X-Trans-Id") or headers.get("X-Openstack-Request-Id")
-    text = "" if body.lstrip()[:1] in {b"<", b"{"} else body.decode("utf-8", "replace").strip()
+    text = "" if body.lstrip().startswith((b"<", b"{")) else body.decode("utf-8", "replace").strip()
     said = f": {printable(text[:MESSAGE])}" if text else ""
     kind: type[SwiftFSError]
     if 300 <= status < 400:

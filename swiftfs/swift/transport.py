@@ -222,7 +222,7 @@ class Transport:
                     yield response
                     return
                 slower = retry.verdict(response.status) is Verdict.RETRY_SLOWER
-                explanation = b""
+                explanation = bytearray()
                 with contextlib.suppress(SwiftFSError):
                     explanation = await read_whole(response, PIECE, stall, self._counters)
                 attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())

@@ -7,6 +7,7 @@ outside. Sources of the rules: the OpenStack Object Storage API reference and RF
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -181,8 +182,8 @@ def object_info(name: str, headers: Mapping[str, str], size: int | None = None) 
     )
 
 
-class _Row(msgspec.Struct):
-    """One row of a JSON listing of objects."""
+class _Row(msgspec.Struct, gc=False):
+    """One row of a JSON listing of objects. There are ten thousand at once: the collector need not look at them."""
 
     name: str | None = None
     subdir: str | None = None
@@ -217,11 +218,12 @@ _container_rows = msgspec.json.Decoder(list[_ContainerRow])
 _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
 
 
-def parse_listing(body: bytes) -> list[ListingEntry | Subdir]:
+def parse_listing(body: bytes | bytearray) -> list[ListingEntry | Subdir]:
     """One page of a container listing. Raises Truncated when it is not one; nothing of a bad page is used."""
     try:
         rows = _rows.decode(body)
-        return [_entry(row) for row in rows]
+        rows.reverse()  # a row is let go of as soon as its entry is made
+        return [_entry(rows.pop()) for _ in range(len(rows))]
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise Truncated(f"unreadable listing: {printable(str(error)[:120])}") from error
 
@@ -236,12 +238,12 @@ def _entry(row: _Row) -> ListingEntry | Subdir:
         size=row.bytes,
         etag=bare_etag(row.hash),
         last_modified=parse_timestamp(row.last_modified),
-        content_type=row.content_type,
+        content_type=None if row.content_type is None else sys.intern(row.content_type),  # there are few of them
         slo_etag=None if row.slo_etag is None else bare_etag(row.slo_etag),
     )
 
 
-def parse_containers(body: bytes) -> list[ContainerInfo]:
+def parse_containers(body: bytes | bytearray) -> list[ContainerInfo]:
     """One page of an account listing. Raises Truncated."""
     try:
         rows = _container_rows.decode(body)
@@ -283,7 +285,7 @@ def bulk_delete_body(container: str, names: Sequence[str]) -> bytes:
     return b"".join(object_path(container, name)[1:].encode() + b"\n" for name in names)
 
 
-def parse_bulk_answer(body: bytes) -> tuple[int, int, tuple[tuple[str, str], ...]]:
+def parse_bulk_answer(body: bytes | bytearray) -> tuple[int, int, tuple[tuple[str, str], ...]]:
     """Deleted, not found, and ``(quoted path, status)`` of what failed.
 
     Raises Truncated when the body is unreadable and Rejected when the server refused the request as a whole.
@@ -327,7 +329,7 @@ _info = msgspec.json.Decoder(_Info)
 _manifest = msgspec.json.Decoder(list[_ManifestRow])
 
 
-def parse_limits(body: bytes) -> Limits:
+def parse_limits(body: bytes | bytearray) -> Limits:
     """The limits that ``/info`` names, the usual ones for the others. Raises Truncated."""
     usual = Limits()
     try:
@@ -345,7 +347,7 @@ def manifest_body(segments: Sequence[Segment]) -> bytes:
     )
 
 
-def parse_manifest(body: bytes) -> tuple[Segment, ...] | None:
+def parse_manifest(body: bytes | bytearray) -> tuple[Segment, ...] | None:
     """An SLO's segments; None for what is no list of whole objects: Ceph RGW sends nothing, others may use ranges."""
     try:
         rows = _manifest.decode(body)
@@ -360,7 +362,7 @@ def parse_manifest(body: bytes) -> tuple[Segment, ...] | None:
     return tuple(found) or None
 
 
-def parse_manifest_answer(body: bytes) -> tuple[str, tuple[str, ...]] | None:
+def parse_manifest_answer(body: bytes | bytearray) -> tuple[str, tuple[str, ...]] | None:
     """What is wrong after a manifest's PUT: the status and the ``container/name`` of bad segments; None for success.
 
     Ceph RGW answers with an empty body, and Swift with one that begins with heartbeats. Raises Truncated.

@@ -42,7 +42,7 @@ def test_the_mode_decides_what_a_listed_object_needs(
         ListingEntry("a", 0, EMPTY_MD5, 1),
         ListingEntry("b", 3, MD5, 1),
     ]
-    steps = [make_plan([Local()], [entry], compare).steps[0] for entry in entries]
+    steps = [step for entry in entries for step in make_plan([Local()], [entry], compare).steps]
     assert [same_size, other_size, large, missing] == [step.action for step in steps]
     assert [step.there for step in steps] == [True, True, True, False]
 

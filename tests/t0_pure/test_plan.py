@@ -47,7 +47,10 @@ def test_every_source_object_is_planned_once_or_is_a_clash(objects: list[Local],
     assert sorted((one.name, one.size) for one in objects) == sorted(
         [(step.source.name, step.source.size) for step in plan.steps] + [(one.name, one.size) for one in plan.clashes]
     )
-    assert len(plan.steps) == len({step.source.name for step in plan.steps})
+    steps = list(plan.steps)
+    assert len(plan.steps) == len({step.source.name for step in steps})
+    assert list(plan.steps.handed_over()) == steps
+    assert len(plan.steps) == 0
 
 
 @given(locals_, listings)
