@@ -35,8 +35,8 @@ PREFERRED_READ = 1024 * 1024
 """``st_blksize``: asks tools for large reads; the kernel sends at most 1 MiB in one request."""
 NAME_MAX = 255
 """Longest component the kernel takes (``FUSE_NAME_MAX`` is longer; ``NAME_MAX`` of the VFS is 255 bytes)."""
-READDIR_BATCH = 256
-"""Entries read from the index at once: more than one reply of 32 KiB takes (195 entries with short names)."""
+READDIR_BATCH = 200
+"""Entries read from the index at once: as many as one reply of 32 KiB takes (195 with short names)."""
 AT_ONCE = 1000
 """Inodes looked up before readers have their turn: some ten milliseconds."""
 MIN_TASKS = 16
