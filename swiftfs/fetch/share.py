@@ -3,11 +3,13 @@
 A store serves so much at once, and what a warm has under way there stands in front of a blocked reader, whatever places
 are kept for it here. So a warm begins small and grows by one fetch a round trip while nobody waits, falls back to a
 held level when somebody does, and the held level follows what readers notice: it grows slowly while their fetches take
-as long as they do with hardly any warm beside them, and is halved when they take longer.
+as long as they do with hardly any warm beside them, slower still near where they last took longer, and is halved when
+they do.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 LEAST = 1 / 8
@@ -18,6 +20,11 @@ TOLERATED = 1.4
 """Times the seconds of a quick undisturbed fetch that a reader's fetch may take: readers notice more than that."""
 GROWTH = 0.25
 """What the held level grows by with each reader's fetch that was fast enough beside a warm: one more every four."""
+NEAR = 0.7
+"""Part of the level that readers have noticed last from which on it grows carefully: most reads are then beside nearly
+as much as goes unnoticed, and few find out where that ends."""
+CAREFUL = 1 / 32
+"""What the held level grows by near there: it takes a hundred reads, not a dozen, until one is late again."""
 QUICKER = 1 / 4
 SLOWER = 1 / 16
 """What an undisturbed fetch that was quicker or slower than usual changes of that. Quicker ones count for more: what
@@ -33,6 +40,7 @@ class WarmShare:
     most: int
     _level: float = FIRST
     _held: float = LEAST
+    _noticed: float = math.inf
     _credit: float = 0.0
     _demands: int = 0
     _ended: int = 0
@@ -74,9 +82,11 @@ class WarmShare:
             return
         self._unprobed += 1
         if seconds > TOLERATED * usual:
+            self._noticed = max(1.0, self._held)
             self._held = max(LEAST, self._held / 2)
         elif scale in self._alone:
-            self._held = min(self.most, self._held + GROWTH)
+            growth = GROWTH if self._held < NEAR * self._noticed else CAREFUL
+            self._held = min(self.most, self._held + growth)
         self._level = self._held
 
     def warm_starts(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.protocol import DEMAND, WARM, Want
-from swiftfs.fetch.share import FIRST
+from swiftfs.fetch.share import FIRST, TOLERATED
 
 STREAMS = 32
 SIZE = 72_000
@@ -64,6 +64,17 @@ def test_a_warm_alone_grows_to_every_place_that_is_not_kept_for_readers() -> Non
         store.end_warm()
 
     assert len(store.running) == STREAMS - 4
+
+
+def test_few_reads_find_out_where_a_warm_would_be_noticed() -> None:
+    """Where eight fetches beside it go unnoticed, a reader has most of them beside it, and of its fetches one in fifty
+    takes longer than that: a dozen in a row between two that are late would show among the slowest in a hundred."""
+    store = Store(50_000)
+    beside = [store.demand(60_000 + number, load=0.048) for number in range(1000)]
+    noticed = [count for count in beside[200:] if count * 0.048 > TOLERATED - 1]
+
+    assert len(noticed) <= 800 / 50
+    assert sum(beside[200:]) / 800 >= 5
 
 
 def test_a_reader_has_the_store_for_itself_where_it_notices_the_warm() -> None:
