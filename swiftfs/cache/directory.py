@@ -102,7 +102,29 @@ class CacheDirectory:
 
     def open_to_write(self, key: str, extent: int) -> int:
         """A descriptor of an extent's file, made where absent. Raises OSError."""
-        name = file_name(key, extent)
+        with self._shard(key) as directory:
+            return os.open(file_name(key, extent), os.O_WRONLY | os.O_CREAT | _FILE, FILE_MODE, dir_fd=directory)
+
+    def open_unnamed(self, key: str) -> int:
+        """A descriptor of a new file for an extent of ``key`` that :meth:`name` can give its name. Raises OSError, also
+        where the file system has no files without a name."""
+        with self._shard(key) as directory:
+            return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, FILE_MODE, dir_fd=directory)
+
+    def name(self, descriptor: int, key: str, extent: int) -> None:
+        """Makes a file that :meth:`open_unnamed` has opened the extent's, in the place of one that is there. Raises
+        OSError."""
+        unnamed, name = f"/proc/self/fd/{descriptor}", file_name(key, extent)
+        with self._shard(key) as directory:
+            try:
+                os.link(unnamed, name, dst_dir_fd=directory, follow_symlinks=True)
+            except FileExistsError:
+                os.unlink(name, dir_fd=directory)
+                os.link(unnamed, name, dst_dir_fd=directory, follow_symlinks=True)
+
+    @contextlib.contextmanager
+    def _shard(self, key: str) -> Iterator[int]:
+        """A descriptor of the directory that a key's files are in, made where absent. Raises OSError."""
         try:
             directory = os.open(shard(key), _DIRECTORY, dir_fd=self._files)
         except FileNotFoundError:
@@ -110,7 +132,7 @@ class CacheDirectory:
                 os.mkdir(shard(key), DIRECTORY_MODE, dir_fd=self._files)
             directory = os.open(shard(key), _DIRECTORY, dir_fd=self._files)
         try:
-            return os.open(name, os.O_WRONLY | os.O_CREAT | _FILE, FILE_MODE, dir_fd=directory)
+            yield directory
         finally:
             os.close(directory)
 

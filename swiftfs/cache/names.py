@@ -21,16 +21,13 @@ DEFAULT_CHUNK_SIZE = 8 << 20
 """Bytes of one chunk: long enough that a request's latency is a small part of its time, short enough that a random
 read does not fetch much in vain."""
 
-EXTENT_BYTES = 64 << 20
-"""A large object is cut into files of at most this length, so that eviction frees it piece by piece."""
-
 PIECE_BYTES = 4 << 10
 """Bytes of one piece of a chunk: a page, the least that the kernel asks for and a block of most disks."""
 
 KEY_BYTES = 16
 """128 bits: two keys among 10^9 meet with a chance of 10^-21."""
 
-_KEY_FORMAT = b"swiftfs cache 1"
+_KEY_FORMAT = b"swiftfs cache 2"
 _PIECES_FORMAT = b"swiftfs pieces 1"
 
 
@@ -76,7 +73,11 @@ class ChunkRow:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a chunk's bytes stand: in the file of extent ``extent``, ``length`` bytes from ``offset``."""
+    """Where a chunk's bytes stand: in the file of extent ``extent``, ``length`` bytes from ``offset``.
+
+    A chunk has an extent of its own, so that eviction frees a large object bit by bit and a chunk's file needs no name
+    before it is whole. The pieces of a chunk share one.
+    """
 
     extent: int
     offset: int
@@ -95,16 +96,10 @@ def chunk_length(size: int, chunk: int, chunk_size: int) -> int:
     return min(chunk_size, size - chunk * chunk_size)
 
 
-def chunks_per_extent(chunk_size: int) -> int:
-    """How many whole chunks one extent file holds: at least one."""
-    return max(1, EXTENT_BYTES // chunk_size)
-
-
 def place(size: int, chunk: int, chunk_size: int) -> Place:
     """Where chunk ``chunk`` of an object of ``size`` bytes stands. Raises ValueError when there is no such chunk."""
     length = chunk_length(size, chunk, chunk_size)
-    extent, within = divmod(chunk, chunks_per_extent(chunk_size))
-    return Place(extent, within * chunk_size, length)
+    return Place(chunk, 0, length)
 
 
 def piece_place(size: int, piece: int, chunk_size: int) -> Place:
@@ -139,12 +134,28 @@ def parse_file_name(name: str) -> tuple[str, int] | None:
     return key, int(number)
 
 
-def checksum(key: str, chunk: int, data: bytes | bytearray | memoryview) -> int:
-    """A chunk's checksum, over its identity and its bytes: files that were swapped, cut or moved do not pass.
+class Checksum:
+    """The checksum of a chunk of ``length`` bytes, over its identity and its bytes: files that were swapped, cut or
+    moved do not pass.
 
     63 bits of XXH3, for SQLite's integers are signed. It guards against damage, not against forgery: who can write
     to the cache can read the credentials too.
     """
-    digest = xxhash.xxh3_64(b"%s %d %d " % (key.encode(), chunk, len(data)))
-    digest.update(data)
-    return int(digest.intdigest() >> 1)
+
+    def __init__(self, key: str, chunk: int, length: int) -> None:
+        self._digest = xxhash.xxh3_64(b"%s %d %d " % (key.encode(), chunk, length))
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """The next bytes."""
+        self._digest.update(data)
+
+    def value(self) -> int:
+        """The checksum when all bytes have been given."""
+        return int(self._digest.intdigest() >> 1)
+
+
+def checksum(key: str, chunk: int, data: bytes | bytearray | memoryview) -> int:
+    """The checksum of the chunk that ``data`` is."""
+    whole = Checksum(key, chunk, len(data))
+    whole.update(data)
+    return whole.value()

@@ -13,7 +13,6 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swiftfs.cache.directory import CacheDirectory, read_all
@@ -23,7 +22,6 @@ from swiftfs.cache.names import (
     ChunkRow,
     Place,
     checksum,
-    chunks_per_extent,
     piece_place,
     place,
 )
@@ -39,8 +37,9 @@ log = logging.getLogger(__name__)
 WHOLE_BYTES = 256 << 10
 """Objects up to this size are read and checked whole each time and not kept open: two reads of the kernel at most."""
 
-OPEN_FILES = 64
-"""Files kept open: more than a loader has workers, few beside the 1,024 descriptors a process may have by default."""
+OPEN_FILES = 512
+"""Files kept open, and known to be sound: 4 GiB of a large object that is read at random. Half of the 1,024 descriptors
+that a process may have by default."""
 
 ADMITTED_CHUNKS = 65_536
 """Chunks known by message only; their rows follow within a second, so this is far more than are under way."""
@@ -51,12 +50,6 @@ TABLE_RETRY = 1.0
 
 class _UnsoundError(Exception):
     """The bytes are not those that the row speaks of."""
-
-
-@dataclass(slots=True)
-class _OpenFile:
-    descriptor: int
-    verified: set[int] = field(default_factory=set)
 
 
 class Reader:
@@ -79,14 +72,13 @@ class Reader:
         """
         self._directory = CacheDirectory(path)
         self._chunk_size = chunk_size
-        self._per_extent = chunks_per_extent(chunk_size)
         self._open_files = open_files
         self._on_bad = on_bad
         self._on_bad_pieces = on_bad_pieces
         self._table: sqlite3.Connection | None = None
         self._table_file: os.stat_result | None = None
         self._table_retry = 0.0
-        self._files: OrderedDict[tuple[str, int], _OpenFile] = OrderedDict()
+        self._files: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._admitted: OrderedDict[tuple[str, int], ChunkRow] = OrderedDict()
 
     def close(self) -> None:
@@ -187,13 +179,13 @@ class Reader:
         first, last = min(rows), max(rows)
         where = piece_place(size, first, self._chunk_size)
         try:
-            file = self._files.get(at)
-            if file is None:
-                file = self._files[at] = _OpenFile(self._open(key, chunk))
+            descriptor = self._files.get(at)
+            if descriptor is None:
+                descriptor = self._files[at] = self._open(key, chunk)
                 self._close_files(keep=self._open_files)
             else:
                 self._files.move_to_end(at)
-            data = read_all(file.descriptor, (last - first + 1) * PIECE_BYTES, where.offset)
+            data = read_all(descriptor, (last - first + 1) * PIECE_BYTES, where.offset)
         except OSError:
             return {}
         sound = {}
@@ -212,7 +204,7 @@ class Reader:
         """
         if self._directory.replaced():
             self._reopen()
-        evicted = [at for at, file in self._files.items() if not os.fstat(file.descriptor).st_nlink]
+        evicted = [at for at, descriptor in self._files.items() if not os.fstat(descriptor).st_nlink]
         for at in evicted:
             self._close_file(at)
         if self._table_file is not None:
@@ -253,25 +245,20 @@ class Reader:
             return None
 
     def _read_open(self, key: str, chunk: int, where: Place, start: int, stop: int) -> bytes | None:
-        """A part of a chunk through a file that stays open; None when it is not there. Raises _UnsoundError."""
+        """A part of a chunk through a file that stays open, for it was sound; None when it is not there. Raises
+        _UnsoundError."""
         at = (key, where.extent)
-        file = self._files.get(at)
-        row = None
-        if file is None or chunk not in file.verified:
-            row = self.find(key, chunk)
-            if row is None:
-                return None
+        descriptor = self._files.get(at)
         try:
-            if file is None:
-                file = self._files[at] = _OpenFile(self._open(key, where.extent))
+            if descriptor is None:
+                row = self.find(key, chunk)
+                if row is None:
+                    return None
+                self._files[at] = descriptor = self._open(key, where.extent)
                 self._close_files(keep=self._open_files)
-            else:
-                self._files.move_to_end(at)
-            if row is not None:
-                data = _sound(file.descriptor, key, chunk, where, row)
-                file.verified.add(chunk)
-                return data[start:stop]
-            data = read_all(file.descriptor, stop - start, where.offset + start)
+                return _sound(descriptor, key, chunk, where, row)[start:stop]
+            self._files.move_to_end(at)
+            data = read_all(descriptor, stop - start, where.offset + start)
         except OSError as error:
             raise _UnsoundError(str(error)) from error
         if len(data) != stop - start:
@@ -303,7 +290,7 @@ class Reader:
             return None
         assert self._table is not None
         try:
-            row = self._table.execute(FIND, (bytes.fromhex(key), chunk // self._per_extent, chunk)).fetchone()
+            row = self._table.execute(FIND, (bytes.fromhex(key), chunk, chunk)).fetchone()
         except sqlite3.Error:
             self._close_table()
             return None
@@ -331,14 +318,14 @@ class Reader:
         self._table = self._table_file = None
 
     def _close_file(self, at: tuple[str, int]) -> None:
-        file = self._files.pop(at, None)
-        if file is not None:
-            os.close(file.descriptor)
+        descriptor = self._files.pop(at, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _close_files(self, keep: int) -> None:
         while len(self._files) > keep:
-            _, file = self._files.popitem(last=False)
-            os.close(file.descriptor)
+            _, descriptor = self._files.popitem(last=False)
+            os.close(descriptor)
 
 
 def _sound(descriptor: int, key: str, chunk: int, where: Place, row: ChunkRow) -> bytes:

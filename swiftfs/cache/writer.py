@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.cache.budget import plan_eviction, reserve, slab
 from swiftfs.cache.directory import CacheDirectory, read_all, write_all
+from swiftfs.cache.filling import Fillings
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
     ChunkRow,
     Place,
     checksum,
     chunk_count,
-    chunks_per_extent,
     place,
 )
 from swiftfs.cache.pieces import Pieces
@@ -82,7 +82,8 @@ class Verified:
 class Writer:
     """Writes one cache, beside others. Calls must not overlap, but may come from different threads. ``close`` it.
 
-    ``refused`` counts the chunks and pieces that were not stored. ``pieces`` are those in this cache.
+    ``refused`` counts the chunks and pieces that were not stored. ``pieces`` are those in this cache, ``fillings`` the
+    chunks that come into it bit by bit.
     """
 
     def __init__(
@@ -107,10 +108,11 @@ class Writer:
         self._chunk_size = chunk_size
         self._clock = clock
         self._directory = CacheDirectory(path)
+        self.fillings = Fillings(self, self._directory, self._limit, chunk_size)
         self._pending: dict[tuple[str, int], Row] = {}
         self._touched: dict[str, None] = {}
         self._closed = False
-        self._left = 0  # bytes reserved and not written
+        self._left = 0  # bytes reserved and not written, nor promised to one that is filled
         self._resume_at = self._warn_at = self._make_room_at = clock()
         try:
             self._table, self._lock, self._owner = take_up(self._directory)
@@ -124,6 +126,7 @@ class Writer:
         """Writes the last rows and gives back what is reserved. A second call does nothing."""
         if self._closed:
             return
+        self.fillings.close()
         self.flush()
         self._closed = True
         leave(self._directory, self._table, self._lock, self._owner)
@@ -144,6 +147,30 @@ class Writer:
                 return None
         return ChunkRow(row.length, row.checksum)
 
+    def promise(self, length: int) -> bool:
+        """Sets ``length`` reserved bytes aside for a chunk that comes bit by bit; whether there can be so many."""
+        if not self._guarded(lambda: self._admits(1, length), False):
+            return False
+        self._left -= length
+        return True
+
+    def give_back(self, length: int) -> None:
+        """So many of the bytes that were promised are not needed."""
+        self._left += length
+
+    def name(self, descriptor: int, key: str, extent: int) -> None:
+        """Gives a file without a name an extent's, noted before as having bytes that no row counts. Raises OSError."""
+        self._owner.note(key, extent)
+        self._directory.name(descriptor, key, extent)
+
+    def put_row(self, row: Row) -> None:
+        """Takes up a chunk whose bytes were promised and are in its file now."""
+        if (row.key, row.chunk) in self._pending:
+            self.give_back(row.length)  # reserved for the other one that was stored meanwhile, too
+        self._pending[row.key, row.chunk] = row
+        if len(self._pending) >= FLUSH_ROWS:
+            self.flush()
+
     def flush(self) -> None:
         """Writes the rows of what was stored and touched. To be called some twenty times a second."""
         if self._pending or self._touched:
@@ -163,8 +190,7 @@ class Writer:
         row = self._pending.get((key, chunk))
         if row is not None:
             return ChunkRow(row.length, row.checksum)
-        extent = chunk // chunks_per_extent(self._chunk_size)
-        found = self._guarded(lambda: self._table.find(key, extent, chunk), None)
+        found = self._guarded(lambda: self._table.find(key, chunk, chunk), None)
         return ChunkRow(*found) if found else None
 
     def present(self, key: str) -> set[int]:
@@ -180,8 +206,8 @@ class Writer:
         return [chunk for chunk in range(first, count if stop is None else min(stop, count)) if chunk not in present]
 
     def drop(self, key: str, chunk: int) -> None:
-        """Takes a chunk that was found bad out of the cache, with the file that it is in."""
-        self.drop_extent(key, chunk // chunks_per_extent(self._chunk_size))
+        """Takes a chunk that was found bad out of the cache."""
+        self.drop_extent(key, chunk)
 
     def clear(self) -> int:
         """Takes everything out of the cache; returns the bytes."""
@@ -255,12 +281,9 @@ class Writer:
         self._guarded(lambda: self._transact(lambda left: self._unlink([(key, extent)])), 0)
 
     def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
-        if self._clock() < self._resume_at or len(self._pending) + len(rows) > MOST_PENDING:
+        if not self._admits(len(rows), where.length):
             return False
         key = rows[0].key
-        if self._left < where.length and not self._reserved(where.length):
-            self._warn(f"{where.length} bytes do not fit beside what is reserved and what the disk must keep free")
-            return False
         try:
             self._write(key, where, data)
         except OSError as error:
@@ -273,6 +296,15 @@ class Writer:
                 self._pending[key, row.chunk] = row
         if len(self._pending) >= FLUSH_ROWS:
             self.flush()
+        return True
+
+    def _admits(self, rows: int, length: int) -> bool:
+        """Whether so many rows and bytes can be taken now; the bytes are reserved then."""
+        if self._clock() < self._resume_at or len(self._pending) + rows > MOST_PENDING:
+            return False
+        if self._left < length and not self._reserved(length):
+            self._warn(f"{length} bytes do not fit beside what is reserved and what the disk must keep free")
+            return False
         return True
 
     def _write(self, key: str, where: Place, data: bytes | bytearray | memoryview) -> None:

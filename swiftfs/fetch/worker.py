@@ -12,22 +12,23 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from swiftfs.cache.names import PIECE_BYTES, has_pieces, object_key, pieces_key
+from swiftfs.cache.names import PIECE_BYTES, ChunkRow, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
 from swiftfs.config import find_remote
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
+from swiftfs.fetch.link import Link
 from swiftfs.fetch.pinned import PinnedIndexer
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
     AskAlive,
     Failed,
-    FromFetch,
     Have,
     HavePieces,
     Hello,
@@ -44,8 +45,6 @@ from swiftfs.swift.client import Client, open_client
 
 log = logging.getLogger(__name__)
 
-RECEIVE = 256 * 1024
-"""Bytes read from the socket at once."""
 FLUSH = 0.05
 """Seconds between two commits of rows about finished chunks: the file system process knows of them by message."""
 HELLO_PATIENCE = 30.0
@@ -68,7 +67,7 @@ def main(descriptor: int) -> int:
 
 async def _serve(sock: socket.socket) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=protocol.LONGEST_FRAME)
-    link = _Link(reader, writer)
+    link = Link(reader, writer)
     try:
         async with asyncio.timeout(HELLO_PATIENCE):
             hello = await link.hello()
@@ -86,7 +85,7 @@ async def _serve(sock: socket.socket) -> int:
         link.close()
 
 
-async def _start(hello: Hello, link: _Link, stack: contextlib.AsyncExitStack) -> Worker:
+async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack) -> Worker:
     """Log in, open cache and index, list if need be. Raises SwiftFSError."""
     remote = find_remote(hello.remote, os.environ)
     client = await stack.enter_async_context(
@@ -107,64 +106,10 @@ async def _start(hello: Hello, link: _Link, stack: contextlib.AsyncExitStack) ->
     return Worker(hello, link, client, cache, indexer, account)
 
 
-class _Link:
-    """The socket to the file system process: messages out are gathered for one write per turn of the loop."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._unframer = protocol.Unframer()
-        self._bodies: list[bytes] = []
-        self._out: list[bytes] = []
-
-    async def hello(self) -> Hello | None:
-        """The first message; None when the other side is gone."""
-        message = await self.receive()
-        if message is not None and not isinstance(message, Hello):
-            raise SwiftFSError("the file system process did not introduce itself")
-        return message
-
-    async def receive(self) -> protocol.ToFetch | None:
-        """The next message; None when the other side is gone."""
-        while not self._bodies:
-            try:
-                data = await self._reader.read(RECEIVE)
-            except ConnectionError:
-                return None
-            if not data:
-                return None
-            self._bodies = self._unframer.feed(data)
-            self._bodies.reverse()
-        return protocol.decode_to_fetch(self._bodies.pop())
-
-    def send(self, message: FromFetch) -> None:
-        """Send ``message`` soon."""
-        if not self._out:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(protocol.frame(message))
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if not self._writer.is_closing():
-            self._writer.write(b"".join(out))
-
-    async def drain(self) -> None:
-        """Wait until what was sent has left this process."""
-        self._flush()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.drain()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._writer.close()
-
-
 class Worker:
     """Serves one mount."""
 
-    def __init__(
-        self, hello: Hello, link: _Link, client: Client, cache: Writer, indexer: Indexer, account: str
-    ) -> None:
+    def __init__(self, hello: Hello, link: Link, client: Client, cache: Writer, indexer: Indexer, account: str) -> None:
         self._hello = hello
         self._link = link
         self._client = client
@@ -280,6 +225,11 @@ class Worker:
                 head_stop = min(last * PIECE_BYTES, stop)
                 coming.append(task)
         began = asyncio.get_running_loop().time()
+        if in_pieces and not coming and not job.inline and (row := await self._fill(key, version, chunk, head)):
+            job.seconds = asyncio.get_running_loop().time() - began
+            self._fetched += 1
+            self._drop_pieces(pieces, chunk)
+            return Have(want.ino, chunk, key, row.length, row.checksum)
         data = await self._get(version, ByteRange(head_stop, stop))
         job.seconds = asyncio.get_running_loop().time() - began
         if coming:  # runs of the chunk's head were under way
@@ -290,14 +240,40 @@ class Worker:
             data = head + data
         self._fetched += 1
         stored = self._cache.store(key, version.size, chunk, data)
-        if stored is not None and in_pieces and self._cache.pieces.has(pieces, chunk):
-            self._cache.pieces.drop(pieces, chunk)
+        if stored is not None and in_pieces:
+            self._drop_pieces(pieces, chunk)
         if stored is None:
             # The disk refuses it. A reader gets it over the socket; what was fetched ahead is let go.
             if job.priority != DEMAND:
                 raise Unavailable("the cache has no room for what was fetched ahead")
             return Have(want.ino, chunk, key, len(data), 0, data)
         return Have(want.ino, chunk, key, len(data), stored.checksum, data if job.inline else None)
+
+    async def _fill(self, key: str, version: ObjectVersion, chunk: int, head: bytes) -> ChunkRow | None:
+        """The chunk, which begins with ``head``, written into the cache as it comes; None when that cannot be.
+
+        Raises as :meth:`_get`.
+        """
+        filling = self._cache.fillings.begin(key, version.size, chunk)
+        if filling is None:
+            return None
+        start = chunk * self._hello.chunk_size
+        span = ByteRange(start + len(head), start + filling.where.length)
+        try:
+            good = filling.write(head)
+            coming = self._client.stream(self._hello.container, version, span)
+            async with self._deadline(version, span), contextlib.aclosing(coming) as pieces:
+                async for piece in pieces:
+                    if not (good := good and filling.write(piece)):
+                        break
+            return self._cache.fillings.finish(filling) if good else None
+        finally:
+            self._cache.fillings.abandon(filling)
+
+    def _drop_pieces(self, key: str, chunk: int) -> None:
+        """Take the pieces of a chunk that is there as a whole out of the cache."""
+        if self._cache.pieces.has(key, chunk):
+            self._cache.pieces.drop(key, chunk)
 
     async def _fetch_pieces(self, job: Job) -> HavePieces:
         """The pieces of ``job`` in the cache, from there or by one request for all of them."""
@@ -322,9 +298,15 @@ class Worker:
         """Bytes of one version within the deadline; none of an empty span."""
         if not len(span):
             return b""
+        async with self._deadline(version, span):
+            return await self._client.get(self._hello.container, version, span)
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self, version: ObjectVersion, span: ByteRange) -> AsyncIterator[None]:
+        """A fetch that takes longer than a reader waits is DeadlineExceeded."""
         try:
             async with asyncio.timeout(self._hello.deadline):
-                return await self._client.get(self._hello.container, version, span)
+                yield
         except TimeoutError:
             raise DeadlineExceeded(
                 f"not fetched within {self._hello.deadline:.0f} s",

@@ -205,7 +205,7 @@ class Client(LargeObjects):
 
     async def stream(
         self, container: str, version: ObjectVersion | str, span: ByteRange | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """As :meth:`get`, in pieces as they come, for objects of any size.
 
         A body that breaks off is continued with a range under the same pin, three times in a row without a new byte

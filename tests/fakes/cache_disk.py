@@ -58,6 +58,8 @@ def data_bytes(path: Path) -> int:
 
 def kill(writer: Writer) -> None:
     """Ends ``writer`` as the kernel ends a killed process's: its descriptors are closed and nothing else happens."""
+    for filling in writer.fillings._open:
+        filling.close()
     writer._table.close()
     os.close(writer._owner._descriptor)
     writer._lock.close()

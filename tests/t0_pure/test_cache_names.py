@@ -54,20 +54,14 @@ def test_parts_of_a_key_do_not_run_together() -> None:
     assert object_key(URL, "a", dlo) != object_key(URL, "ab", replace(dlo, name="c"))
 
 
-@given(size=SIZES, chunk_size=CHUNK_SIZES, per_extent=st.integers(1, 5))
-def test_places_cut_an_object_without_gap_or_overlap(size: int, chunk_size: int, per_extent: int) -> None:
-    """The chunks of an object fill its extent files from the start, each a whole number of chunks long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(names, "EXTENT_BYTES", per_extent * chunk_size)
-        places = [place(size, chunk, chunk_size) for chunk in range(chunk_count(size, chunk_size))]
-    ends: dict[int, int] = {}
-    for where in places:
-        assert ends.get(where.extent, 0) == where.offset
-        ends[where.extent] = where.offset + where.length
+@given(size=SIZES, chunk_size=CHUNK_SIZES)
+def test_places_cut_an_object_without_gap_or_overlap(size: int, chunk_size: int) -> None:
+    """The chunks of an object are all of it, each in a file of its own, all but the last of the same length."""
+    places = [place(size, chunk, chunk_size) for chunk in range(chunk_count(size, chunk_size))]
 
     assert size == sum(where.length for where in places)
-    assert list(ends) == list(range(len(ends)))
-    assert all(end == per_extent * chunk_size for end in list(ends.values())[:-1])
+    assert [(where.extent, where.offset) for where in places] == [(number, 0) for number in range(len(places))]
+    assert all(where.length == chunk_size for where in places[:-1])
 
 
 @given(size=SIZES, chunk_size=CHUNK_SIZES)
@@ -118,16 +112,16 @@ def test_the_format_of_a_cache_is_what_it_was() -> None:
     another ``_KEY_FORMAT``."""
     key = object_key(URL, "c", PLAIN)
 
-    assert key == object_key(URL, "c", PLAIN, chunk_size=8 << 20) == "0704974c691fd5e51be423c2a9939754"
-    assert checksum(key, 3, b"chunk") == 6228050326401826564
+    assert key == object_key(URL, "c", PLAIN, chunk_size=8 << 20) == "29e11d17a6db2ce54519b8e8d96d7674"
+    assert checksum(key, 3, b"chunk") == 8694350439923208233
     assert names.shard(key) == key[:2]
     size = 200 << 20
     assert [place(size, chunk, 8 << 20) for chunk in (7, 8, 24)] == [
-        names.Place(0, 56 << 20, 8 << 20),
-        names.Place(1, 0, 8 << 20),
-        names.Place(3, 0, 8 << 20),
+        names.Place(7, 0, 8 << 20),
+        names.Place(8, 0, 8 << 20),
+        names.Place(24, 0, 8 << 20),
     ]
-    assert place(size, 64, 1 << 20) == names.Place(1, 0, 1 << 20)
+    assert place(size, 64, 1 << 20) == names.Place(64, 0, 1 << 20)
     assert place(200 << 20, 1, 100 << 20) == names.Place(1, 0, 100 << 20)
 
 
@@ -136,7 +130,7 @@ def test_the_format_of_pieces_is_what_it_was() -> None:
     key = object_key(URL, "c", PLAIN)
     size, chunk_size = 20 << 20, 8 << 20
 
-    assert names.pieces_key(key) == "0c952a94f66a8c8829b7ee2bf075c588"
+    assert names.pieces_key(key) == "6c5f0d0a180dbad37893197f2286a581"
     assert [names.piece_place(size, piece, chunk_size) for piece in (0, 1, 2047, 2048, 5119)] == [
         names.Place(0, 0, 4096),
         names.Place(0, 4096, 4096),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ import pytest
 from fakes.cache_disk import content_bytes, kill, stored_files
 
 from swiftfs.cache import directory, names, writer
-from swiftfs.cache.names import ChunkRow
+from swiftfs.cache import filling as filling_module
+from swiftfs.cache.names import PIECE_BYTES, ChunkRow
 from swiftfs.cache.reader import Reader
 from swiftfs.cache.writer import Verified, Writer
 from swiftfs.errors import ConfigError, LocalFileError
@@ -184,17 +186,18 @@ def test_evicted_files_are_released(open_writer: Callable[..., Writer], reader: 
 def test_a_file_that_was_evicted_and_fetched_anew_is_read_anew(
     open_writer: Callable[..., Writer], reader: Reader, bad: list[tuple[str, int]]
 ) -> None:
-    """A reader that still holds the old file finds the new one's chunks, and does not take them for bad."""
+    """A reader goes on with the old file that it holds, then with the new one, and takes neither for bad."""
     cache = open_writer(limit=20 * CHUNK)
     assert cache.store(key(1), LARGE, 0, body(0, CHUNK))
     cache.flush()
     assert body(0, 5) == reader.read(key(1), LARGE, 0, 0, 5)
     cache.clear()
-    assert cache.store(key(1), LARGE, 1, body(1, CHUNK))
+    assert body(0, 5) == reader.read(key(1), LARGE, 0, 5, 10)
+    assert cache.store(key(1), LARGE, 0, body(0, CHUNK))
     cache.flush()
 
-    assert body(1, 5) == reader.read(key(1), LARGE, 1, 0, 5)
-    assert reader.read(key(1), LARGE, 0, 0, 5) is None
+    assert reader.release_evicted() == 1
+    assert body(0, 5) == reader.read(key(1), LARGE, 0, 0, 5)
     assert bad == []
 
 
@@ -224,7 +227,7 @@ def test_what_the_writer_says_of_its_chunks(open_writer: Callable[..., Writer]) 
     assert cache.find(key(1), 0) is None
     assert cache.find(key(2), 1) is None
     info = cache.info()
-    assert (info.bytes, info.files, info.chunks, info.limit) == (CHUNK + 5, 1, 2, 20 * CHUNK)
+    assert (info.bytes, info.files, info.chunks, info.limit) == (CHUNK + 5, 2, 2, 20 * CHUNK)
 
 
 @pytest.mark.parametrize("length", [0, SMALL - 1, SMALL + 1])
@@ -354,6 +357,102 @@ def test_a_full_disk_is_met_by_evicting_once(
     assert not in_cache(cache, range(5))
     assert len(in_cache(cache, range(20))) >= 12
     assert caplog.records == []
+
+
+def test_a_chunk_that_comes_bit_by_bit_is_there_when_it_is_whole(
+    open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path
+) -> None:
+    """Nothing of it can be read, or be found after a crash, before that; its bytes are reserved meanwhile."""
+    cache = open_writer(limit=20 * CHUNK)
+    whole = random.Random(1).randbytes(CHUNK)
+    filling = cache.fillings.begin(key(1), LARGE, 2)
+    assert filling is not None
+    assert filling.write(whole[:1000])
+    assert cache.fillings.finish(filling) is None
+    cache.fillings.abandon(filling)
+    filling = cache.fillings.begin(key(1), LARGE, 2)
+    assert filling is not None
+    for start in range(0, CHUNK, 1000):
+        assert cache.find(key(1), 2) is None
+        assert content_bytes(tmp_path / "cache") == 0
+        assert filling.write(whole[start : start + 1000])
+    row = cache.fillings.finish(filling)
+    cache.fillings.abandon(filling)
+    cache.flush()
+
+    assert row == ChunkRow(CHUNK, names.checksum(key(1), 2, whole))
+    assert reader.read(key(1), LARGE, 2, 0, CHUNK) == whole
+    assert cache.info().bytes == content_bytes(tmp_path / "cache") == CHUNK
+
+
+def test_more_bytes_than_a_chunk_has_are_not_taken(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """Whatever comes too much is told at once, and nothing of it stays."""
+    cache = open_writer(limit=20 * CHUNK)
+    filling = cache.fillings.begin(key(1), LARGE, 3)
+    assert filling is not None
+    assert filling.write(b"12345")
+    assert not filling.write(b"6")
+    assert cache.fillings.finish(filling) is None
+    cache.close()
+    assert content_bytes(tmp_path / "cache") == 0
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+@pytest.mark.row("C1", "C10")
+def test_a_disk_that_fails_under_a_coming_chunk_costs_that_chunk(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int
+) -> None:
+    """The first refused byte is told, what was reserved is free again, and the next chunk finds its place."""
+    cache = open_writer(limit=8 * CHUNK)
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(1, 1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(filling_module, "write_all", failing(error, 1000, directory.write_all))
+        assert not filling.write(body(1, 1000))
+    assert not filling.write(body(1, 1000))
+    assert cache.fillings.finish(filling) is None
+    cache.fillings.abandon(filling)
+    for number in range(2, 9):
+        assert cache.store(key(number), LARGE, 0, body(number, CHUNK)) is not None
+    assert content_bytes(tmp_path / "cache") == 7 * CHUNK
+
+
+def test_where_no_file_can_be_without_a_name_chunks_come_all_at_once(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without O_TMPFILE, or a /proc that is not there, is found out once, and the cache goes on."""
+    refused = OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    def refuse(*arguments: object, **options: object) -> int:
+        raise refused
+
+    first = open_writer(limit=20 * CHUNK)
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.CacheDirectory, "open_unnamed", refuse)
+        assert first.fillings.begin(key(1), LARGE, 0) is None
+    second = open_writer(limit=20 * CHUNK)
+    filling = second.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(0, CHUNK))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        assert second.fillings.finish(filling) is None
+    for cache in (first, second):
+        assert cache.fillings.begin(key(1), LARGE, 0) is None
+        assert cache.find(key(1), 0) is None
+    assert second.store(key(1), LARGE, 0, body(0, CHUNK)) is not None
+
+
+def test_what_is_on_its_way_takes_a_quarter_of_a_cache_at_the_most(open_writer: Callable[..., Writer]) -> None:
+    """What waits for the store does not push out what is read."""
+    cache = open_writer(limit=8 * CHUNK)
+    assert cache.fillings.begin(key(1), LARGE, 0) is not None
+    second = cache.fillings.begin(key(1), LARGE, 1)
+    assert second is not None
+    assert cache.fillings.begin(key(1), LARGE, 2) is None
+    cache.fillings.abandon(second)
+    assert cache.fillings.begin(key(1), LARGE, 2) is not None
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
@@ -643,12 +742,12 @@ def test_a_crash_beside_a_living_writer_costs_the_budget_nothing(
 def test_a_dead_writer_s_half_of_a_shared_file_does_not_stay_uncounted(
     open_writer: Callable[..., Writer], tmp_path: Path
 ) -> None:
-    """A chunk without a row inside a file that has other rows goes with the whole file."""
+    """Pieces without a row inside a file that has other rows go with the whole file."""
     living = open_writer(limit=20 * CHUNK)
-    assert living.store(key(1), LARGE, 0, body(0, CHUNK))
+    assert living.pieces.store(key(1), LARGE, 0, body(0, PIECE_BYTES))
     living.flush()
     dead = Writer(tmp_path / "cache", limit=20 * CHUNK, chunk_size=CHUNK)
-    assert dead.store(key(1), LARGE, 1, body(1, CHUNK))
+    assert dead.pieces.store(key(1), LARGE, 1, body(1, PIECE_BYTES))
     kill(dead)
     other = open_writer(limit=20 * CHUNK)
 

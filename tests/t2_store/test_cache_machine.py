@@ -22,13 +22,15 @@ from swiftfs.cache.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from swiftfs.cache.filling import Filling
+
 CHUNK = 4096
 """One block of the disk, so that what the files occupy can be counted exactly."""
 
 LIMIT = 10 * CHUNK
 
 SIZES = (1, 700, CHUNK, 3 * CHUNK, 5 * CHUNK)
-"""Small objects, and large ones of whole chunks; an extent here is two chunks."""
+"""Small objects, and large ones of whole chunks."""
 
 OBJECTS = tuple((f"{number:02x}" * 16, size) for number, size in enumerate(SIZES * 2))
 
@@ -49,10 +51,10 @@ class CacheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(names, "EXTENT_BYTES", 2 * CHUNK)
         self.patch.setattr(reader, "WHOLE_BYTES", CHUNK)
         self.path = Path(tempfile.mkdtemp())
         self.bad: list[tuple[str, int]] = []
+        self.fillings: list[tuple[int, tuple[str, int, int], Filling, int]] = []
         self.now = 0.0
         self.damaged = False
 
@@ -88,6 +90,40 @@ class CacheMachine(RuleBasedStateMachine):
             if tell:
                 self.reader.admit(key, chunk, ChunkRow(stored.length, stored.checksum))
 
+    @rule(place=PLACES, number=st.integers(0, 1))
+    def begin_filling(self, place: tuple[str, int, int], number: int) -> None:
+        self.now += 10
+        if (filling := self.writers[number].fillings.begin(*place)) is not None:
+            self.fillings.append((number, place, filling, 0))
+
+    @precondition(lambda self: self.fillings)
+    @rule(share=SHARES, data=st.data())
+    def go_on_filling(self, share: float, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.fillings) - 1))
+        number, place, filling, done = self.fillings[at]
+        part = content(*place)[done:][: int(share * CHUNK) + 1]
+        assert filling.write(part)
+        self.fillings[at] = (number, place, filling, done + len(part))
+
+    @precondition(lambda self: self.fillings)
+    @rule(whole=st.booleans(), data=st.data(), tell=st.booleans())
+    def end_filling(self, whole: bool, data: st.DataObject, tell: bool) -> None:
+        number, place, filling, done = self.fillings.pop(data.draw(st.integers(0, len(self.fillings) - 1)))
+        key, _, chunk = place
+        if whole:
+            assert filling.write(content(*place)[done:])
+            done = len(content(*place))
+        row = self.writers[number].fillings.finish(filling)
+        self.writers[number].fillings.abandon(filling)
+        assert (row is not None) == (done == len(content(*place)))
+        if row is not None:
+            assert names.ChunkRow(done, names.checksum(key, chunk, content(*place))) == row
+            if tell:
+                self.reader.admit(key, chunk, row)
+
+    def drop_fillings(self, number: int) -> None:
+        self.fillings = [one for one in self.fillings if one[0] != number]
+
     @rule(place=PLACES, start=SHARES, stop=SHARES)
     def read(self, place: tuple[str, int, int], start: float, stop: float) -> None:
         whole = content(*place)
@@ -119,16 +155,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def reopen(self, number: int) -> None:
+        self.drop_fillings(number)
         self.writers[number].close()
         self.writers[number] = self.open_writer()
 
     @rule(number=st.integers(0, 1))
     def crash(self, number: int) -> None:
+        self.drop_fillings(number)
         kill(self.writers[number])
         self.writers[number] = self.open_writer()
 
     @rule()
     def crash_both(self) -> None:
+        self.fillings.clear()
         for writer in self.writers:
             kill(writer)
         self.writers = [self.open_writer(), self.open_writer()]
@@ -183,7 +222,7 @@ class CacheMachine(RuleBasedStateMachine):
         if hasattr(self, "writers"):
             info = self.writers[0].info()
             assert info.bytes + info.reserved <= LIMIT
-            assert content_bytes(self.path) <= LIMIT
+            assert content_bytes(self.path) + sum(done for *_, done in self.fillings) <= LIMIT
             assert min(info.bytes, info.reserved) >= 0
 
     @invariant()
