@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from swiftfs import __version__
+from swiftfs.cli.parameters import plain_switches, switches_of
 from swiftfs.errors import LocalFileError, printable
 
 COMMANDS = {
@@ -153,6 +154,13 @@ class Frame(click.Group):
         else:
             _extend(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and its arguments, rclone's ``--switch=true`` among them in click's words."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, rest if command is None else plain_switches(rest, switches_of(command))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""

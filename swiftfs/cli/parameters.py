@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -74,6 +75,40 @@ class Permissions(click.ParamType[int]):
         if not re.fullmatch(r"[0-7]{1,4}", str(value)):
             self.fail(f"'{value}' is not an octal number; write for example 0444", param, ctx)
         return int(value, 8)
+
+
+_SAID = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def plain_switches(arguments: Sequence[str], switches: Mapping[str, str | None]) -> list[str]:
+    """``arguments`` with ``--switch=true`` and ``--switch=false``, as rclone takes them, in click's words.
+
+    ``switches`` names those that a command has, each with what turns it off; None where leaving it out does.
+    """
+    plain: list[str] = []
+    for number, argument in enumerate(arguments):
+        if argument == "--":
+            return [*plain, *arguments[number:]]
+        name, equals, value = argument.partition("=")
+        said = _SAID.get(value.lower()) if equals and name in switches else None
+        if said is None:
+            plain.append(argument)
+        elif said:
+            plain.append(name)
+        elif (off := switches[name]) is not None:
+            plain.append(off)
+    return plain
+
+
+def switches_of(command: click.Command) -> dict[str, str | None]:
+    """The switches of a command, or of all commands of a group, for :func:`plain_switches`."""
+    found: dict[str, str | None] = {}
+    for one in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
+        for option in one.params:
+            if isinstance(option, click.Option) and option.is_flag:
+                off = next((name for name in option.secondary_opts if name.startswith("--")), None)
+                found.update(dict.fromkeys((name for name in option.opts if name.startswith("--")), off))
+    return found
 
 
 SIZE = Size()

@@ -46,6 +46,14 @@ def test_every_help_has_an_example(words: list[str], environ: dict[str, str]) ->
     assert f"swiftfs {' '.join(words)}" in done.out.split("Example", 1)[1]
 
 
+@pytest.mark.parametrize(("word", "first"), [("--json=true", "{"), ("--json=false", "/"), ("--json", "{")])
+def test_switches_may_have_a_value_as_with_rclone(word: str, first: str, environ: dict[str, str], here: Path) -> None:
+    """``--switch=true`` and ``--switch=false`` are understood, also by the commands of a group."""
+    done = run("swiftfs", "cache", "info", word, "--cache-dir", str(here / "cache"), environ=environ)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(first)
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["lsd", "--help"], ["mount", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(words: list[str], environ: dict[str, str]) -> None:
     """Start-up is quick because no library of the network, the terminal or FUSE is loaded for a text."""
