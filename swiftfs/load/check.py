@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from swiftfs.errors import AuthError, ConfigError, SwiftFSError
+from swiftfs.errors import AuthError, ConfigError, Forbidden, SwiftFSError
 from swiftfs.load.filters import Filters
 from swiftfs.load.journal import Journal
 from swiftfs.load.ports import Store
@@ -81,7 +81,8 @@ async def check_source(
 ) -> Counter[Symbol]:
     """Compare every object of ``source``; returns how many of each symbol there are.
 
-    Raises what the listing raises, AuthError and ConfigError; another failure is a finding.
+    Raises what the listing raises, AuthError (not for one object that is forbidden) and ConfigError; another failure
+    is a finding.
     """
     with _Check(store, request, say) as check:
         return await check.source(source)
@@ -174,9 +175,10 @@ class _Check:
         async def look(one: T) -> None:
             try:
                 symbol, reason = await judge(one)
-            except (AuthError, ConfigError):
-                raise
             except SwiftFSError as error:
+                # A store that forbids one object has given its listing: the others may be looked at.
+                if isinstance(error, AuthError | ConfigError) and not isinstance(error, Forbidden):
+                    raise
                 symbol, reason = Symbol.ERROR, error.message
             self._found(symbol, name_of(one), reason)
 

@@ -20,6 +20,7 @@ from swiftfs.errors import (
     ConfigError,
     Conflict,
     ContainerNotFound,
+    Forbidden,
     Interrupted,
     LocalFileError,
     NotFound,
@@ -52,7 +53,7 @@ BACKLOG = 2
 TURN = 64
 """Objects that one checker decides before the loop sees to its sockets."""
 OUTAGE = 32
-"""Objects in a row that may fail because the store cannot be reached before the rest is not tried."""
+"""Objects in a row that may fail because the store cannot be reached, or forbids them, before the rest is not tried."""
 
 T = TypeVar("T")
 
@@ -326,9 +327,12 @@ class Upload:
         """Note one object's failure, and end the run when the next object would fail alike."""
         if isinstance(error, Interrupted):
             return
-        self._outage = self._outage + 1 if isinstance(error, Unavailable) else 0
+        # A store that has taken others forbids this object, until it has forbidden too many.
+        alone = isinstance(error, Forbidden) and self._tally.sent > 0
+        self._outage = self._outage + 1 if alone or isinstance(error, Unavailable) else 0
         local = isinstance(error, Changed | LocalFileError)
-        if isinstance(error, AuthError | ConfigError | ContainerNotFound) or self._outage >= OUTAGE:
+        hopeless = isinstance(error, AuthError | ConfigError | ContainerNotFound) and not alone
+        if hopeless or self._outage >= OUTAGE:
             self._outcome.fatal = self._outcome.fatal or error
             self._halted.set()
         reason = error.message if error.hint is None or local else f"{error.message}; {error.hint}"

@@ -17,7 +17,7 @@ from fakes.programs import check, run, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import AuthError, Unavailable
+from swiftfs.errors import AuthError, Forbidden, SwiftFSError, Unavailable
 from swiftfs.load.check import CheckRequest, Finding, check_manifest, check_source
 from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.manifest import Described
@@ -125,12 +125,16 @@ def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     store = store_of({"a": b"1", "b": b"2"})
 
+    refusals: list[SwiftFSError] = [Unavailable("status 500"), Forbidden("status 403")]
+
     def refuse(method: str, _: str, name: str) -> None:
         if (method, name) == ("GET", "b"):
-            raise Unavailable("the store answers with status 500")
+            raise refusals.pop()
 
     store.faults.append(refuse)
     assert found(store, tmp_path, DOWNLOAD) == {"a": "=", "b": "!", "fifo": "!"}
+    assert found(store, tmp_path, DOWNLOAD) == {"a": "=", "b": "!", "fifo": "!"}
+    assert refusals == []
 
 
 def test_refused_credentials_end_a_check(tmp_path: Path) -> None:

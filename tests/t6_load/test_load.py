@@ -331,6 +331,24 @@ def test_wrong_credentials_end_the_run_at_once(tmp_path: Path) -> None:
     assert result.verified is None
 
 
+@pytest.mark.row("H2")
+def test_an_object_that_is_forbidden_fails_alone_where_others_are_taken(tmp_path: Path) -> None:
+    """One object that the store does not want is that object's failure; when it wants none any more, the run ends."""
+    fill(tmp_path, {f"{n:03d}": b"x" for n in range(200)})
+    forbidden = {"007"}
+
+    def forbid(method: str, _: str, name: str) -> None:
+        if method == "PUT" and name in forbidden:
+            raise Forbidden("the store forbids this request", status=403)
+
+    result = run(MemorySwift(faults=[forbid]), tmp_path, transfers=2)
+    assert (result.sent, [failure.name for failure in result.failures]) == (199, ["007"])
+    forbidden.update(f"{n:03d}" for n in range(50, 200))
+    result = run(MemorySwift(faults=[forbid]), tmp_path, transfers=2)
+    assert isinstance(outcome_error(result), Forbidden)
+    assert result.untried > 50
+
+
 @pytest.mark.row("N1", "H13")
 def test_a_store_that_stays_away_ends_the_run(tmp_path: Path) -> None:
     """After a row of objects that failed because the store is away, the others are not tried."""
