@@ -125,7 +125,9 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
 @click.option(
     "--dir-perms", type=PERMISSIONS, default="0555", show_default=True, help="Permission bits of directories."
 )
-@click.option("--no-kernel-tuning", is_flag=True, help="Leave the kernel's read-ahead for this mount alone.")
+@click.option(
+    "--no-kernel-tuning", is_flag=True, help="Leave the kernel's read-ahead, and its asking for each open, as they are."
+)
 @click.option("--pin", metavar="DIGEST", help="Show exactly the dataset of this manifest, see load --manifest.")
 @click.option("--metrics-addr", metavar="[HOST:]PORT", help="Serve Prometheus figures there; loopback by default.")
 @click.option("-o", "--option", "options", multiple=True, help="An option for fusermount3, such as noexec.")

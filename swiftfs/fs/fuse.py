@@ -21,6 +21,7 @@ import trio
 
 from swiftfs.errors import SwiftFSError
 from swiftfs.fs.inodes import ROOT, Inodes
+from swiftfs.fs.no_open import InodeHandles
 
 if TYPE_CHECKING:
     from swiftfs.fs.vfs import Vfs
@@ -79,6 +80,7 @@ class Operations(pyfuse3.Operations):
         self._view = view
         self.inodes = Inodes()
         self.requests = 0
+        self.handles = InodeHandles(pyfuse3.__file__)
 
     def note_error(self, error: SwiftFSError) -> None:
         """Log what a reader only sees as an errno. Lookups of names that are not there are no news."""
@@ -118,11 +120,15 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Nothing to do: the inode pins the version. Pages of an earlier open are kept."""
+        """Nothing to do: the inode pins the version. Pages of an earlier open are kept.
+
+        Where reads say their inode the kernel is told so at the first open, and asks for no other.
+        """
         self.requests += 1
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
-        self._vfs.opened(inode)
+        if self.handles.active:
+            raise pyfuse3.FUSEError(errno.ENOSYS)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @answered
@@ -137,8 +143,10 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        """A directory's handle is its inode, too."""
+        """A directory's handle is its inode, too, and the kernel may keep what it listed."""
         self.requests += 1
+        if self.handles.active:
+            raise pyfuse3.FUSEError(errno.ENOSYS)
         if not self._vfs.entry(inode).is_dir:
             raise pyfuse3.FUSEError(errno.ENOTDIR)
         return inode
@@ -152,6 +160,8 @@ class Operations(pyfuse3.Operations):
         """
         self.requests += 1
         after = start_id
+        if not after and not self._vfs.entry(fh).is_dir:
+            raise pyfuse3.FUSEError(errno.ENOTDIR)
         while True:
             entries = self._vfs.children(fh, after, READDIR_BATCH)
             for entry in entries:
@@ -209,13 +219,26 @@ class Operations(pyfuse3.Operations):
         return attributes
 
 
-def mount(operations: Operations, mountpoint: str, *, fsname: str, allow_other: bool, options: Sequence[str]) -> None:
+def mount(
+    operations: Operations,
+    mountpoint: str,
+    *,
+    fsname: str,
+    allow_other: bool,
+    options: Sequence[str],
+    ask_opens: bool = False,
+) -> bool:
     """Attach to the kernel. Read-only, no set-user-id, no devices, permissions checked by the kernel. Raises OSError
-    or RuntimeError as libfuse reports it."""
+    or RuntimeError as libfuse reports it.
+
+    Says whether the kernel will ask for each open, which it does where it must and with ``ask_opens``.
+    """
     wanted = {"ro", "nosuid", "nodev", "default_permissions", "subtype=swiftfs", f"fsname={fsname}", *options}
     if allow_other:
         wanted.add("allow_other")
-    pyfuse3.init(operations, mountpoint, wanted)
+    with contextlib.nullcontext() if ask_opens else operations.handles.installed():
+        pyfuse3.init(operations, mountpoint, wanted)
+    return not operations.handles.active
 
 
 async def serve() -> None:
@@ -238,7 +261,7 @@ async def invalidate(vfs: Vfs, inodes: Inodes, changes: tuple[Change, ...] | Non
     """Have the kernel drop what a rebuilt index changed (None: everything); returns how many notices were sent.
 
     In a worker thread: the kernel may hold locks that a request of ours needs (libfuse README.notifications). What the
-    kernel does not know is skipped.
+    kernel does not know is skipped. A directory of which any name changed is told, too: the kernel may keep its list.
     """
     if changes is None:
         gone = inodes.known()
@@ -250,6 +273,7 @@ async def invalidate(vfs: Vfs, inodes: Inodes, changes: tuple[Change, ...] | Non
                 names.append(place)
     else:
         gone = [change.old_ino for change in changes if change.old_ino is not None and change.old_ino in inodes]
+        gone += {change.parent for change in changes if change.parent in inodes}
         names = [(change.parent, change.name) for change in changes if change.parent in inodes]
 
     def tell() -> None:

@@ -171,20 +171,21 @@ class Vfs:
 
     # Reading
 
-    def opened(self, ino: int) -> None:
-        """A file was opened: plan what comes next. Never waits."""
-        self.counters.opens += 1
-        self.ahead.opened(ino)
-
     async def read(self, ino: int, offset: int, size: int) -> bytes:
         """Bytes ``[offset, offset + size)`` of a file, cut at its end; never fewer for any other reason.
 
+        A read at a file's start, or of a file that was not read lately, counts as its opening: the kernel may not tell.
+
         Raises Changed when the version is gone from the store, DeadlineExceeded, Unavailable, Damaged.
         """
+        is_opening = not offset or ino not in self._files
         file = self._file(ino)
         stop = min(offset + size, file.size)
         if stop <= offset:
             return b""
+        if is_opening:
+            self.counters.opens += 1
+            self.ahead.opened(ino)
         self.counters.reads += 1
         plan = self._ranges.plan(file, offset, stop) if file.chunks > 1 else WHOLE
         first, last = offset // self._chunk_size, (stop - 1) // self._chunk_size

@@ -34,6 +34,7 @@ from swiftfs.mount.warmer import Warmer
 
 if TYPE_CHECKING:
     from swiftfs.fetch.start import Started
+    from swiftfs.index.entry import Change
     from swiftfs.mount.settings import MountSettings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ HOUSEKEEPING = 1.0
 """Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
 STALE_REFRESH_PAUSE = 5.0
 """Seconds at the least between two listings that were asked for because a read found its object changed."""
+SETTLED = 1.0
+"""Seconds after which a reader has surely taken up an answer that the kernel had for it."""
 
 
 def serve(settings: MountSettings, ready: Callable[[], None], fetch: Started | None = None) -> None:
@@ -83,6 +86,7 @@ class _Session:
         self._last_refresh = 0.0
         self._stopping = False
         self._serving = trio.CancelScope()
+        self._asks_opens = True
         self._index_path = ""
         self._metrics_port: int | None = None
 
@@ -143,7 +147,7 @@ class _Session:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals, nursery)
                     nursery.start_soon(self._vfs.ahead.warming.run)
-                    nursery.start_soon(self._apply_refreshed)
+                    nursery.start_soon(self._apply_refreshed, nursery)
                     nursery.start_soon(self._housekeeping, nursery)
                     if settings.prefetch is Mode.ALL:
                         self._vfs.ahead.warming.add([ROOT], TREE)
@@ -164,29 +168,35 @@ class _Session:
         settings = self._settings
         assert self._operations is not None
         try:
-            fuse.mount(
+            self._asks_opens = fuse.mount(
                 self._operations,
                 os.fspath(settings.mountpoint),
                 fsname=settings.fsname,
                 allow_other=settings.allow_other,
                 options=settings.options,
+                ask_opens=not settings.tune_kernel,
             )
         except (OSError, RuntimeError) as error:
             raise SwiftFSError(
                 f"cannot mount on {settings.mountpoint}: {error}", hint="'swiftfs doctor' says what is missing"
             ) from None
-        found = find_mount(settings.mountpoint)
-        if settings.tune_kernel and found is not None:
-            log.info("kernel: %s", "; ".join(kernel.tune(found.device)))
         log.info("mounted %s on %s", settings.fsname, settings.mountpoint)
 
     async def _announce(self) -> None:
         """Say that the mount answers once it does: a look at it from a thread, while this loop serves the look."""
         with trio.move_on_after(self._settings.deadline):
             await trio.to_thread.run_sync(os.statvfs, self._settings.mountpoint, abandon_on_cancel=True)
+            self._tune_kernel()
             self._tell_ready()
             return
         raise SwiftFSError("the kernel does not get an answer from the new mount")
+
+    def _tune_kernel(self) -> None:
+        """After the mount has answered: the kernel takes its defaults anew when it is told what libfuse can do."""
+        found = find_mount(self._settings.mountpoint)
+        if self._settings.tune_kernel and found is not None:
+            opens = "asks for each open" if self._asks_opens else "opens without asking"
+            log.info("kernel: %s", "; ".join([*kernel.tune(found.device), opens]))
 
     async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
@@ -240,7 +250,7 @@ class _Session:
         self._refreshed.append(message)
         self._has_refreshed.set()
 
-    async def _apply_refreshed(self) -> None:
+    async def _apply_refreshed(self, nursery: trio.Nursery) -> None:
         """Tell the kernel what a rebuilt index changed, in its own task: the kernel may make us wait."""
         assert self._vfs is not None
         assert self._operations is not None
@@ -266,6 +276,14 @@ class _Session:
                         message.removed,
                         told,
                     )
+                    nursery.start_soon(self._tell_again, changes)
+
+    async def _tell_again(self, changes: tuple[Change, ...] | None) -> None:
+        """An answer that was on its way to a reader when the kernel was told may have been kept by it after that."""
+        await trio.sleep(SETTLED)
+        assert self._vfs is not None
+        assert self._operations is not None
+        await fuse.invalidate(self._vfs, self._operations.inodes, changes)
 
     def _commands(self) -> dict[str, control.Command]:
         return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}

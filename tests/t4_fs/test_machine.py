@@ -160,7 +160,6 @@ class TreeMachine(RuleBasedStateMachine):
 
     def opened(self, name: str) -> Handle:
         handle = Handle(ino_of(self.vfs, name), name, self.listed[name])
-        self.vfs.opened(handle.ino)
         self.handles = [*self.handles[-9:], handle]
         return handle
 
