@@ -41,6 +41,9 @@ class _Library(ctypes.Structure):  # struct dl_phdr_info, the part that is the s
     _fields_ = (("base", c_void_p), ("name", c_char_p), ("segments", c_void_p), ("count", c_uint16))
 
 
+_Look = ctypes.CFUNCTYPE(c_int, ctypes.POINTER(_Library), c_size_t, c_void_p)
+
+
 class _Dynamic(ctypes.Structure):  # Elf64_Dyn
     _fields_ = (("tag", c_int64), ("value", c_uint64))
 
@@ -100,14 +103,13 @@ def replaced(library: str, name: str, function: int) -> Iterator[bool]:
 def _places(library: str, name: bytes) -> list[_Place]:
     found: list[_Place] = []
 
-    @ctypes.CFUNCTYPE(c_int, ctypes.POINTER(_Library), c_size_t, c_void_p)
     def look(pointer: ctypes._Pointer[_Library], _size: int, _data: int | None) -> int:
         info = pointer.contents
         if info.name == os.fsencode(library):
             found.extend(_places_in(info, name))
         return 0
 
-    ctypes.CDLL(None).dl_iterate_phdr(look, None)
+    ctypes.CDLL(None).dl_iterate_phdr(_Look(look), None)
     return found
 
 

@@ -67,7 +67,7 @@ class InodeHandles:
             yield
 
     def _wrap(self, place: c_void_p) -> None:
-        handler = ReadHandler(place.value)
+        handler = ReadHandler(place.value or 0)
 
         def with_inode(request: int, ino: int, size: int, offset: int, info: int) -> None:
             c_uint64.from_address(info + HANDLE_OFFSET).value = ino
