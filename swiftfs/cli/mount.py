@@ -178,7 +178,7 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     """Serve the mount. The fetch process gets ready while this one imports what it needs itself."""
     from swiftfs.fetch.start import start_early
 
-    fetch = start_early()
+    fetch = start_early(settings.remote)
     from swiftfs.mount import session
 
     session.serve(settings, ready, fetch)

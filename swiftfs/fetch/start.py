@@ -27,11 +27,16 @@ class Started:
     process: subprocess.Popen[bytes]
 
 
-def spawn(sock: socket.socket) -> subprocess.Popen[bytes]:
-    """Start ``python -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it."""
+def spawn(sock: socket.socket, remote: str | None = None) -> subprocess.Popen[bytes]:
+    """Start ``python -m swiftfs.fetch FD [REMOTE]``; secrets are neither in its arguments nor sent to it.
+
+    With ``remote``, the name of one, the process logs in there before it is told anything else.
+    """
     descriptor = sock.fileno()
     return subprocess.Popen(
-        [sys.executable, "-m", "swiftfs.fetch", str(descriptor)], pass_fds=[descriptor], stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "swiftfs.fetch", str(descriptor), *([] if remote is None else [remote])],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -46,9 +51,9 @@ def start(how: Spawn = spawn) -> Started:
             raise
 
 
-def start_early() -> Started | None:
-    """A fetch process, or None when it cannot be started now: who needs it will try again and say why not."""
+def start_early(remote: str) -> Started | None:
+    """A fetch process for ``remote``; None when it cannot be started now: who needs it tries again and says why not."""
     try:
-        return start()
+        return start(lambda sock: spawn(sock, remote))
     except OSError:
         return None

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftfs.cache.names import PIECE_BYTES, ChunkRow, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
@@ -40,8 +40,10 @@ from swiftfs.fetch.protocol import (
 )
 from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange, ObjectVersion
-from swiftfs.privacy import keep_private
 from swiftfs.swift.client import Client, open_client
+
+if TYPE_CHECKING:
+    from swiftfs.swift.auth import EarlyLogin
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +55,16 @@ SPARE_CONNECTIONS = 4
 """Connections beyond the streams: for listings and HEADs while all streams are busy."""
 
 
-def main(descriptor: int) -> int:
-    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
-    keep_private()
+def main(descriptor: int, login: EarlyLogin | None = None) -> int:
+    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code. ``login`` is one that is
+    under way."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
-    # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with socket.socket(fileno=descriptor) as sock:
-        return asyncio.run(_serve(sock))
+        return asyncio.run(_serve(sock, login))
 
 
-async def _serve(sock: socket.socket) -> int:
+async def _serve(sock: socket.socket, login: EarlyLogin | None) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=protocol.LONGEST_FRAME)
     link = Link(reader, writer)
     try:
@@ -74,7 +73,7 @@ async def _serve(sock: socket.socket) -> int:
         if hello is None:
             return 0
         async with contextlib.AsyncExitStack() as stack:
-            worker = await _start(hello, link, stack)
+            worker = await _start(hello, link, stack, login)
             await worker.run()
         return 0
     except SwiftFSError as error:
@@ -85,11 +84,16 @@ async def _serve(sock: socket.socket) -> int:
         link.close()
 
 
-async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack) -> Worker:
+async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack, login: EarlyLogin | None) -> Worker:
     """Log in, open cache and index, list if need be. Raises SwiftFSError."""
     remote = find_remote(hello.remote, os.environ)
     client = await stack.enter_async_context(
-        open_client(remote, connections=hello.streams + SPARE_CONNECTIONS, deadline=hello.deadline)
+        open_client(
+            remote,
+            connections=hello.streams + SPARE_CONNECTIONS,
+            deadline=hello.deadline,
+            login=login if login is not None and login.remote == remote else None,
+        )
     )
     account = await client.storage_url()
     cache = Writer(

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +29,8 @@ RENEW_AT = 0.8
 """Share of a token's life after which it is renewed before it is refused: a request in flight should outlive it."""
 KEYSTONE_TIMEOUT = 10.0
 """Seconds for one exchange with Keystone: it answers in well under one."""
+APPLICATION_CREDENTIAL = "v3applicationcredential"
+NEEDED = ("auth_url", "application_credential_id", "application_credential_secret")
 LOGIN_ATTEMPTS = 4
 FIRST_LOGIN_PAUSE = 0.5
 """Pauses of 0.5, 1 and 2 s between attempts: a start against a store that is down fails within 10 s."""
@@ -144,14 +148,42 @@ class Authenticator:
         raise AssertionError("unreachable")
 
 
-def authenticator(remote: Remote) -> Authenticator:
-    """The authenticator for ``remote``; nothing is sent before its first token is asked for."""
+def authenticator(remote: Remote, login: Login | None = None) -> Authenticator:
+    """The authenticator for ``remote``; nothing is sent before its first token is asked for.
+
+    ``login`` takes the place of Keystone's usual exchange; None where there is none under way.
+    """
     if remote.auth_type == "none":
         if not remote.storage_url or not remote.auth_token:
             raise ConfigError(f"{remote.source} has neither credentials nor storage_url with auth_token")
         fixed = (remote.auth_token, remote.storage_url, None)
         return Authenticator(lambda: fixed, renewable=False)
-    return Authenticator(KeystoneLogin(remote))
+    return Authenticator(login or KeystoneLogin(remote))
+
+
+class EarlyLogin:
+    """A login that is under way before anybody asks for it: the first call gets that one's outcome, others log in anew.
+
+    So Keystone answers while the interpreter imports aiohttp. ``remote`` is whose login it is. The thread ends with the
+    process.
+    """
+
+    def __init__(self, remote: Remote, login: Login) -> None:
+        self.remote = remote
+        self._login = login
+        self._first: Future[tuple[str, str, float | None]] | None = Future()
+        threading.Thread(target=self._run, args=(self._first,), name="early login", daemon=True).start()
+
+    def __call__(self) -> tuple[str, str, float | None]:
+        """The outcome of a login; the wait is bounded as that of :class:`KeystoneLogin` is."""
+        first, self._first = self._first, None
+        return first.result() if first is not None else self._login()
+
+    def _run(self, outcome: Future[tuple[str, str, float | None]]) -> None:
+        try:
+            outcome.set_result(self._login())
+        except BaseException as error:
+            outcome.set_exception(error)
 
 
 class KeystoneLogin:
@@ -162,12 +194,11 @@ class KeystoneLogin:
 
     def __call__(self) -> tuple[str, str, float | None]:
         """Raises AuthError (refused), ConfigError (region or service missing) or Unavailable (no answer)."""
-        from keystoneauth1 import exceptions, loading, session
+        from keystoneauth1 import exceptions, session
 
         remote = self._remote
         try:
-            loader: Any = loading.get_plugin_loader(remote.auth_type)
-            plugin: Any = loader.load_from_options(**dict(remote.auth_options))
+            plugin = _plugin(remote)
             keystone = session.Session(auth=plugin, verify=remote.verify, timeout=KEYSTONE_TIMEOUT)
             try:
                 access = plugin.get_access(keystone)
@@ -192,6 +223,20 @@ class KeystoneLogin:
                 # By Keystone's own clock: ours may be off by more than a short token's life.
                 life = max(0.0, (access.expires - access.issued).total_seconds())
         return str(access.auth_token), storage_url, life
+
+
+def _plugin(remote: Remote) -> Any:
+    """keystoneauth1's plugin for ``remote``. Most have an application credential with its id: that one is made without
+    the loader, which looks through every installed distribution."""
+    options: dict[str, Any] = dict(remote.auth_options)
+    if remote.auth_type == APPLICATION_CREDENTIAL and all(options.get(name) for name in NEEDED):
+        from keystoneauth1.identity import v3
+
+        return v3.ApplicationCredential(**options)
+    from keystoneauth1 import loading
+
+    loader: Any = loading.get_plugin_loader(remote.auth_type)
+    return loader.load_from_options(**options)
 
 
 def _login_error(remote: Remote, error: Any) -> SwiftFSError:

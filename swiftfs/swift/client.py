@@ -33,6 +33,7 @@ from swiftfs.swift.transport import Transport, open_transport
 if TYPE_CHECKING:
     from swiftfs.config import Remote
     from swiftfs.swift.answer import Answer, Counters
+    from swiftfs.swift.auth import Login
     from swiftfs.swift.body import Body
     from swiftfs.swift.rate import RateLimit
 
@@ -65,15 +66,21 @@ class BulkDeleted:
 
 @contextlib.asynccontextmanager
 async def open_client(
-    remote: Remote, *, connections: int = 32, deadline: float = 60.0, rate: RateLimit | None = None
+    remote: Remote,
+    *,
+    connections: int = 32,
+    deadline: float = 60.0,
+    rate: RateLimit | None = None,
+    login: Login | None = None,
 ) -> AsyncIterator[Client]:
     """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
 
     ``rate`` limits its bytes and requests a second; what a call waits for that is not counted in its deadline.
+    ``login`` is one that is under way, see :class:`swiftfs.swift.auth.EarlyLogin`.
 
     Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
     """
-    async with open_transport(remote, connections=connections, deadline=deadline, rate=rate) as transport:
+    async with open_transport(remote, connections=connections, deadline=deadline, rate=rate, login=login) as transport:
         await transport.login()
         yield Client(transport)
 

@@ -20,7 +20,7 @@ from swiftfs.errors import NotFound, SwiftFSError
 from swiftfs.swift import retry, wire
 from swiftfs.swift.answer import PIECE, STALL, Answer, Counters, read_whole
 from swiftfs.swift.attempts import Attempts, Retries, within
-from swiftfs.swift.auth import Authenticator, Token, authenticator
+from swiftfs.swift.auth import Authenticator, Login, Token, authenticator
 from swiftfs.swift.body import Body, CountedBody
 from swiftfs.swift.connector import open_session
 from swiftfs.swift.retry import Verdict
@@ -41,10 +41,11 @@ INTRODUCTION = 10.0
 
 @contextlib.asynccontextmanager
 async def open_transport(
-    remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None
+    remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None, login: Login | None = None
 ) -> AsyncIterator[Transport]:
-    """A transport that closes its connections when it is left."""
-    auth = authenticator(remote)
+    """A transport that closes its connections when it is left. ``login`` is one that is under way; None has one made
+    when it is needed."""
+    auth = authenticator(remote, login)
     async with open_session(remote, connections) as session:
         try:
             yield Transport(session, auth, connections=connections, deadline=deadline, rate=rate)

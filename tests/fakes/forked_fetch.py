@@ -73,7 +73,9 @@ class Forks:
     started: list[int] = field(default_factory=list)
 
     def __call__(self, sock: socket.socket) -> subprocess.Popen[bytes]:
-        _CONTEXT.set_forkserver_preload([serve.__module__, "swiftfs.fetch.worker", "keystoneauth1.loading"])
+        _CONTEXT.set_forkserver_preload(
+            [serve.__module__, "swiftfs.fetch.worker", "keystoneauth1.identity.v3", "keystoneauth1.session"]
+        )
         process = _CONTEXT.Process(target=serve, args=(sock, dict(self.environ), self.log))
         process.start()
         forked = Forked(process)
