@@ -20,6 +20,8 @@ from swiftfs.swift.client import open_client
 from swiftfs.swift.split_listing import Pages, list_split
 
 PLAIN = st.text(st.sampled_from("ab/-09é"), min_size=1, max_size=8)
+LONG_ENOUGH = 0.02
+"""Seconds that a request of a range waits for three others to be under way."""
 NUMBERED = st.builds("{}/{:06d}.jpg".format, st.sampled_from(["train", "val"]), st.integers(0, 10**6 - 1))
 
 
@@ -73,8 +75,12 @@ def test_the_ranges_share_the_pages_and_few_requests_are_lost(tmp_path: Path) ->
 
         async def list_pages(self, *arguments: str, **options: str) -> AsyncGenerator[object, None]:  # type: ignore[override]
             Slow.running += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONG_ENOUGH):
+                    while Slow.running < 4:
+                        await asyncio.sleep(0)
             at_once.append(Slow.running)
-            for _ in range(20):
+            for _ in range(3):  # so that the others, which wait for this one, see it
                 await asyncio.sleep(0)
             Slow.running -= 1
             async for page in super().list_pages(*arguments, **options):  # type: ignore[arg-type]

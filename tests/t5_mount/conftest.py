@@ -17,6 +17,9 @@ from fakes.rgw_dialect import OWN_AGENT
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import AccessLine, offset, requests
 
+SETTLED = 0.2
+"""Seconds without a line after which the log is taken to be whole: the server writes one after its answer is read."""
+
 
 @dataclass
 class Dataset:
@@ -46,11 +49,13 @@ class Dataset:
         return mount_status(mountpoint, environ=self.environ)
 
     def log_offset(self) -> int:
+        """Where the server's log ends once it has said all that it was asked for."""
+        requests(self.cloud, offset(self.cloud.proxy_log), settle=SETTLED)
         return offset(self.cloud.proxy_log)
 
     def log_since(self, start: int) -> list[AccessLine]:
         """Requests that the server has answered for this container since ``start``."""
-        lines = [line for line in requests(self.cloud, start) if line.user_agent != OWN_AGENT]
+        lines = [line for line in requests(self.cloud, start, settle=SETTLED) if line.user_agent != OWN_AGENT]
         return [line for line in lines if f"/{self.container}" in line.path]
 
 
