@@ -12,6 +12,9 @@ from .conftest import Dataset
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
 
+EPOCHS = 3
+STRANGERS = 3
+"""Requests of others on this machine that may come among those of one epoch: statfs, say, for each mount there is."""
 ROUNDS = 8
 """Changes of one directory that readers list all the time."""
 
@@ -30,6 +33,16 @@ def fuse_requests(dataset: Dataset, mountpoint: Path) -> int:
     return int(dataset.status(mountpoint)["fuse_requests"])
 
 
+def requests_of_an_epoch(dataset: Dataset, mountpoint: Path) -> int:
+    """The kernel's requests while all is read once more, the least of some epochs: who looks at all mounts asks, too."""
+    counts = []
+    for _ in range(EPOCHS):
+        before = fuse_requests(dataset, mountpoint)
+        assert tree_of(mountpoint) == tree_of(dataset.tree)
+        counts.append(fuse_requests(dataset, mountpoint) - before)
+    return min(counts)
+
+
 def refresh(dataset: Dataset, mountpoint: Path) -> None:
     check("swiftfs", "refresh", mountpoint, environ=dataset.environ)
 
@@ -41,15 +54,14 @@ def test_a_file_costs_the_kernel_one_request_and_later_none(dataset: Dataset) ->
     paths = [path for path in mountpoint.rglob("*") if path.is_file()]
     with_bytes = sum(path.stat().st_size > 0 for path in paths)
     paths[0].open().close()
-    before = fuse_requests(dataset, mountpoint)
+    before = dataset.status(mountpoint)
     for path in paths:
         path.read_bytes()
-    after = fuse_requests(dataset, mountpoint)
+    after = dataset.status(mountpoint)
 
-    assert tree_of(mountpoint) == tree_of(dataset.tree)
-    assert [path.stat().st_size for path in paths] == [path.stat().st_size for path in paths]
-    assert after - before == with_bytes
-    assert fuse_requests(dataset, mountpoint) == after
+    assert after["reads"]["reads"] - before["reads"]["reads"] == with_bytes
+    assert with_bytes <= after["fuse_requests"] - before["fuse_requests"] <= with_bytes + STRANGERS
+    assert requests_of_an_epoch(dataset, mountpoint) == 0
 
 
 def test_a_kernel_that_asks_for_opens_reads_the_same(dataset: Dataset) -> None:
@@ -59,14 +71,12 @@ def test_a_kernel_that_asks_for_opens_reads_the_same(dataset: Dataset) -> None:
     for mountpoint in (asked, not_asked):
         assert tree_of(mountpoint) == tree_of(dataset.tree)
     reads = [dataset.status(mountpoint)["reads"] for mountpoint in (asked, not_asked)]
-    before = [fuse_requests(dataset, mountpoint) for mountpoint in (asked, not_asked)]
-    for mountpoint in (asked, not_asked):
-        assert tree_of(mountpoint) == tree_of(dataset.tree)
     files = len(tree_of(dataset.tree))
 
-    assert reads[0]["opens"] == reads[1]["opens"] == sum(bool(body) for body in tree_of(dataset.tree).values())
-    assert fuse_requests(dataset, asked) - before[0] >= 2 * files
-    assert fuse_requests(dataset, not_asked) == before[1]
+    with_bytes = sum(bool(body) for body in tree_of(dataset.tree).values())
+    assert all(with_bytes <= read["opens"] <= with_bytes + STRANGERS for read in reads)
+    assert requests_of_an_epoch(dataset, asked) >= 2 * files
+    assert requests_of_an_epoch(dataset, not_asked) == 0
 
 
 def test_a_directory_that_the_kernel_keeps_shows_what_a_refresh_found(dataset: Dataset, names: Path) -> None:
