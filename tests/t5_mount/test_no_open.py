@@ -34,7 +34,7 @@ def fuse_requests(dataset: Dataset, mountpoint: Path) -> int:
 
 
 def requests_of_an_epoch(dataset: Dataset, mountpoint: Path) -> int:
-    """The kernel's requests while all is read once more, the least of some epochs: who looks at all mounts asks, too."""
+    """The kernel's requests while all is read once more, the least of some epochs: who looks at all mounts asks too."""
     counts = []
     for _ in range(EPOCHS):
         before = fuse_requests(dataset, mountpoint)
