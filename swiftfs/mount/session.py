@@ -283,7 +283,12 @@ class _Session:
         await trio.sleep(SETTLED)
         assert self._vfs is not None
         assert self._operations is not None
-        await fuse.invalidate(self._vfs, self._operations.inodes, changes)
+        if self._stopping:
+            return
+        try:
+            await fuse.invalidate(self._vfs, self._operations.inodes, changes)
+        except SwiftFSError as error:
+            log.warning("the kernel was told of the changes once, not twice: %s", error)
 
     def _commands(self) -> dict[str, control.Command]:
         return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}
