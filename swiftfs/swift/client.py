@@ -32,10 +32,11 @@ from swiftfs.swift.transport import Transport, open_transport
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
-    from swiftfs.swift.answer import Answer, Counters
+    from swiftfs.swift.answer import Counters
     from swiftfs.swift.auth import Login
     from swiftfs.swift.body import Body
     from swiftfs.swift.rate import RateLimit
+    from swiftfs.swift.streams import Streamed
 
 PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
@@ -360,7 +361,7 @@ class Client(LargeObjects):
         return BulkDeleted(deleted, not_found, tuple(errors))
 
 
-def _checked(answer: Answer, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:
+def _checked(answer: Streamed, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:
     """What the headers of a GET say, once they fit the version pinned and the byte asked for.
 
     ``position`` is None when the whole object was asked for. Raises Changed and Truncated.

@@ -37,6 +37,11 @@ class RateLimit:
         self._next_byte = 0.0
         self._next_request = 0.0
 
+    @property
+    def slows(self) -> bool:
+        """Whether bodies go piece by piece."""
+        return self._bytes is not None
+
     async def request(self, waited: Callable[[float], None]) -> None:
         """Wait until one more request may be sent; ``waited`` is told the seconds before the wait begins."""
         if self._requests is None:

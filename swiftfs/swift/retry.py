@@ -54,6 +54,11 @@ BUDGET_FLOOR = 32
 retries; 32 are always allowed, one for each of the usual transfers, or a quiet client could not retry at all."""
 
 
+def is_success(status: int) -> bool:
+    """Whether the store has done what was asked."""
+    return 200 <= status < 300
+
+
 def verdict(status: int) -> Verdict:
     """What an answer with ``status`` asks for."""
     return STATUS_VERDICTS.get(status, Verdict.FAIL)

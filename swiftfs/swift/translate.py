@@ -1,16 +1,9 @@
-"""aiohttp's errors and the store's statuses as ours: the one place where they are translated.
-
-aiohttp's errors are never passed on: their ``repr`` holds the request's headers and so the token (aiohttp 3.14,
-``ClientResponseError.request_info``).
-"""
+"""What can go wrong with a request, in our words: connections, answers, statuses."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-import aiohttp
 
 from swiftfs.errors import (
     AuthError,
@@ -27,6 +20,7 @@ from swiftfs.errors import (
     printable,
 )
 from swiftfs.swift import retry
+from swiftfs.swift.pace import SLOWEST
 from swiftfs.swift.retry import Verdict
 
 if TYPE_CHECKING:
@@ -38,43 +32,57 @@ MESSAGE = 200
 """Characters of a server's own explanation that are shown."""
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Turn aiohttp's errors into ours, leaving behind what may hold the token."""
-    try:
-        yield
-    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-        raise ConfigError(
-            f"no trusted connection to the store at {error.host}:{error.port}: {printable(_check(error))}",
-            hint="name your CA's file in OS_CACERT",
-        ) from None
-    except TimeoutError as error:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            raise Unavailable(f"no connection to the store within {CONNECT_TIMEOUT:.0f} s") from None
-        if isinstance(error, aiohttp.ServerTimeoutError):
-            raise Unavailable("the store sent nothing for too long") from None
-        raise
-    except aiohttp.ClientConnectorError as error:
-        raise Unavailable(f"cannot connect to the store at {error.host}:{error.port}: {_reason(error)}") from None
-    except aiohttp.ClientPayloadError:
-        raise Truncated("the answer broke off before its end") from None
-    except aiohttp.ClientResponseError as error:
-        raise Truncated(f"unreadable answer: {printable(error.message[:MESSAGE])}") from None
-    except aiohttp.InvalidURL:
-        raise Rejected("the storage URL of the catalogue cannot be used") from None
-    except (aiohttp.ClientConnectionError, ConnectionError) as error:
-        raise Unavailable(f"the connection broke off: {printable(type(error).__name__)}") from None
+UNUSABLE_URL = "the storage URL of the catalogue cannot be used"
 
 
-def _check(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
-    """What the handshake failed at, in OpenSSL's words: "certificate has expired", "WRONG_VERSION_NUMBER"."""
-    certificate = isinstance(error, aiohttp.ClientConnectorCertificateError)
-    cause = error.certificate_error if certificate else error.os_error
-    return str(getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__)
+def untrusted(host: str, port: int, error: BaseException) -> SwiftFSError:
+    """Our error for a TLS handshake that failed, in OpenSSL's words: "certificate has expired"."""
+    check = getattr(error, "verify_message", None) or getattr(error, "reason", None) or type(error).__name__
+    return ConfigError(
+        f"no trusted connection to the store at {host}:{port}: {printable(str(check))}",
+        hint="name your CA's file in OS_CACERT",
+    )
 
 
-def _reason(error: aiohttp.ClientConnectorError) -> str:
-    return printable(error.os_error.strerror or type(error.os_error).__name__)
+def unreachable(host: str, port: int, error: OSError) -> SwiftFSError:
+    """Our error for a connection that could not be made."""
+    reason = printable(error.strerror or type(error).__name__)
+    return Unavailable(f"cannot connect to the store at {host}:{port}: {reason}")
+
+
+def too_late_to_connect() -> SwiftFSError:
+    """Our error for a connection that was not made in time."""
+    return Unavailable(f"no connection to the store within {CONNECT_TIMEOUT:.0f} s")
+
+
+def broken_connection(kind: str) -> SwiftFSError:
+    """Our error for a connection that was lost before its answer began; ``kind`` names how."""
+    return Unavailable(f"the connection broke off: {printable(kind)}")
+
+
+def broken_answer() -> SwiftFSError:
+    """Our error for an answer whose connection was lost before its end."""
+    return Truncated("the answer broke off before its end")
+
+
+def unreadable(why: str) -> SwiftFSError:
+    """Our error for an answer that is not HTTP."""
+    return Truncated(f"unreadable answer: {printable(why[:MESSAGE])}")
+
+
+def too_long(limit: int) -> SwiftFSError:
+    """Our error for an answer of more than ``limit`` bytes."""
+    return Truncated(f"the answer is longer than {limit} bytes")
+
+
+def stalled() -> SwiftFSError:
+    """Our error for an answer of which nothing comes."""
+    return Unavailable("the store sent nothing for too long")
+
+
+def trickling() -> SwiftFSError:
+    """Our error for an answer that comes too slowly to go on waiting."""
+    return Unavailable(f"the store sends fewer than {SLOWEST} bytes a second")
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> SwiftFSError:

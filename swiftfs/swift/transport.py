@@ -1,6 +1,7 @@
-"""Requests over aiohttp: one token, one retry policy, one deadline for each.
+"""Requests of one client: one token, one retry policy, one deadline for each.
 
-Redirects are refused, since aiohttp would carry ``X-Auth-Token`` to another host; bodies are taken as they are stored.
+What is in memory whole goes over :mod:`swiftfs.swift.connections`, what streams over :mod:`swiftfs.swift.streams`.
+Redirects are refused, for ``X-Auth-Token`` would be carried to another host; bodies are taken as they are stored.
 """
 
 from __future__ import annotations
@@ -9,27 +10,27 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
-
-import aiohttp
-from yarl import URL
 
 from swiftfs.errors import NotFound, SwiftFSError
 from swiftfs.swift import retry, wire
-from swiftfs.swift.answer import PIECE, STALL, Answer, Counters, read_whole
+from swiftfs.swift.answer import PIECE, STALL, Answer, Counters
 from swiftfs.swift.attempts import Attempts, Retries, within
 from swiftfs.swift.auth import Authenticator, Login, Token, authenticator
 from swiftfs.swift.body import Body, CountedBody
-from swiftfs.swift.connector import open_session
+from swiftfs.swift.connections import Connections
 from swiftfs.swift.retry import Verdict
 from swiftfs.swift.throttle import Throttle
-from swiftfs.swift.translate import CONNECT_TIMEOUT, status_error, translated
+from swiftfs.swift.tls import tls_of
+from swiftfs.swift.translate import status_error
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
     from swiftfs.swift.rate import RateLimit
+    from swiftfs.swift.streams import Streamed, Streams
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,14 @@ async def open_transport(
 ) -> AsyncIterator[Transport]:
     """A transport that closes its connections when it is left. ``login`` is one that is under way; None has one made
     when it is needed."""
+    tls = tls_of(remote)
     auth = authenticator(remote, login)
-    async with open_session(remote, connections) as session:
-        try:
-            yield Transport(session, auth, connections=connections, deadline=deadline, rate=rate)
-        finally:
-            await auth.close()
+    transport = Transport(tls, auth, connections=connections, deadline=deadline, rate=rate)
+    try:
+        yield transport
+    finally:
+        await auth.close()
+        await transport.close()
 
 
 class Transport:
@@ -58,7 +61,7 @@ class Transport:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        tls: Callable[[], ssl.SSLContext],
         auth: Authenticator,
         *,
         connections: int,
@@ -66,7 +69,10 @@ class Transport:
         rate: RateLimit | None = None,
     ) -> None:
         self._rate = rate
-        self._session = session
+        self._tls = tls
+        self._most = connections
+        self._connections = Connections(tls)
+        self._streams: Streams | None = None
         self._auth = auth
         self._throttle = Throttle(connections)
         self._retries = Retries()
@@ -81,6 +87,12 @@ class Transport:
         self._counters.logins = self._auth.logins
         self._counters.retries = self._retries.number
         return self._counters
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connections.close()
+        if self._streams is not None:
+            await self._streams.close()
 
     async def login(self) -> None:
         """Get a token now. Raises AuthError, ConfigError, Unavailable."""
@@ -113,31 +125,28 @@ class Transport:
         async with within(self._deadline + extra_time, attempts):
             while True:
                 try:
-                    async with self._send(method, path, query, headers, body, attempts, stall) as response:
-                        content = await read_whole(response, limit, stall, self._counters)
-                        return Answer(response.status, response.headers, content)
+                    return await self._exchange(method, path, query, headers, body, attempts, limit=limit, stall=stall)
                 except SwiftFSError as error:
                     if method == "DELETE" and isinstance(error, NotFound) and attempts.unsure:
                         return Answer(204, {})  # an earlier attempt did it, and its answer was lost
                     await attempts.failed(error)
 
     @contextlib.asynccontextmanager
-    async def body(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def body(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Streamed]:
         """A GET whose body is read piece by piece; retried until its headers are there, not after."""
         attempts = Attempts(self._auth, self._retries)
         async with contextlib.AsyncExitStack() as stack:
             async with within(self._deadline, attempts):
                 while True:
                     try:
-                        response = await stack.enter_async_context(
-                            self._send("GET", path, None, headers, None, attempts, self._stall)
+                        url, sent_headers = await self._addressed(path, None, headers, attempts)
+                        streamed = await stack.enter_async_context(
+                            self._stream("GET", url, sent_headers, None, attempts, self._stall)
                         )
                         break
                     except SwiftFSError as error:
                         await attempts.failed(error)
-            yield Answer(
-                response.status, response.headers, _response=response, _counters=self._counters, _stall=self._stall
-            )
+            yield streamed
 
     async def before_resume(self, fruitless: int) -> None:
         """Wait until a body that broke off may be continued; ``fruitless`` resumes before this one got no byte.
@@ -155,19 +164,19 @@ class Transport:
         questions at once, and on a slow Keystone the token's life is over before they are answered. The outcome does
         not matter here.
         """
-        limit = aiohttp.ClientTimeout(total=INTRODUCTION, sock_connect=CONNECT_TIMEOUT)
         self._counters.requests += 1
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._session.head(
-                URL(token.storage_url, encoded=True),
-                headers={"X-Auth-Token": token.value},
-                allow_redirects=False,
-                timeout=limit,
-            ):
-                pass
+        with contextlib.suppress(SwiftFSError, TimeoutError):
+            async with asyncio.timeout(INTRODUCTION):
+                await self._connections.exchange(
+                    "HEAD",
+                    token.storage_url,
+                    {"X-Auth-Token": token.value},
+                    None,
+                    limit=PIECE,
+                    stall=INTRODUCTION,
+                )
 
-    @contextlib.asynccontextmanager
-    async def _send(
+    async def _exchange(
         self,
         method: str,
         path: str,
@@ -175,58 +184,105 @@ class Transport:
         headers: Mapping[str, str] | None,
         body: Body | None,
         attempts: Attempts,
+        *,
+        limit: int,
         stall: float,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> Answer:
+        """One attempt: a 2xx answer read whole, or it raises."""
+        url, sent_headers = await self._addressed(path, query, headers, attempts)
+        if self._is_streamed(body):
+            async with self._stream(method, url, sent_headers, body, attempts, stall) as streamed:
+                return await streamed.whole(limit)
+        assert body is None or isinstance(body, bytes)
+        epoch = await self._admitted(attempts)
+        status = 0
+        try:
+            answer = await self._connections.exchange(method, url, sent_headers, body, limit=limit, stall=stall)
+            status = answer.status
+        finally:
+            self._leave(epoch, status)
+        self._counters.received += len(answer.body)
+        self._accept(answer, attempts)
+        self._counters.sent += len(body or b"")
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: Body | None,
+        attempts: Attempts,
+        stall: float,
+    ) -> AsyncIterator[Streamed]:
         """One attempt: yields a 2xx answer with its body unread, or raises."""
+        size = 0
+        source: CountedBody | None = None
+        data: bytes | AsyncIterator[bytes | memoryview] | None = None
+        if isinstance(body, bytes):
+            size, data = len(body), body
+        elif body is not None:
+            source = CountedBody(body)
+            size, data = body.size, source.pieces()
+        if data is not None:
+            headers["Content-Length"] = str(size)
+        if self._rate is not None:
+            data = self._rate.slowed(data, attempts.extend)
+        assert not isinstance(data, bytes)
+        streams = self._open_streams()
+        epoch = await self._admitted(attempts)
+        status = 0
+        try:
+            async with streams.send(
+                method, url, headers, data, source=source, stall=stall, counters=self._counters
+            ) as streamed:
+                status = streamed.status
+                if not retry.is_success(status):
+                    self._accept(await streamed.whole(PIECE), attempts)
+                self._counters.sent += size
+                yield streamed
+        finally:
+            self._leave(epoch, status)
+
+    def _is_streamed(self, body: Body | None) -> bool:
+        """Whether ``body`` goes piece by piece: it comes so, or its rate is limited."""
+        return bool(body) and (not isinstance(body, bytes) or (self._rate is not None and self._rate.slows))
+
+    def _open_streams(self) -> Streams:
+        if self._streams is None:
+            from swiftfs.swift.streams import Streams
+
+            self._streams = Streams(self._tls, self._most)
+        return self._streams
+
+    async def _addressed(
+        self, path: str, query: Mapping[str, str] | None, headers: Mapping[str, str] | None, attempts: Attempts
+    ) -> tuple[str, dict[str, str]]:
+        """URL and headers of a request, with the token of now."""
         token = await self._auth.token()
         attempts.token = token
         url = wire.info_url(token.storage_url) if path == wire.INFO else token.storage_url + path
         if query:
             url += "?" + "&".join(f"{key}={wire.quote_query(value)}" for key, value in query.items())
-        sent_headers = {"X-Auth-Token": token.value, **(headers or {})}
-        source: CountedBody | None = None
-        data: bytes | AsyncIterator[bytes | memoryview] | None = None
-        if isinstance(body, bytes):
-            data = body
-        elif body is not None:
-            source = CountedBody(body)
-            data = source.pieces()
-            sent_headers["Content-Length"] = str(body.size)
+        return url, {"X-Auth-Token": token.value, **(headers or {})}
+
+    async def _admitted(self, attempts: Attempts) -> int:
+        """Wait until one more request may be sent, and count it; returns the throttle's epoch."""
         if self._rate is not None:
             await self._rate.request(attempts.extend)
-            if isinstance(data, bytes):
-                sent_headers["Content-Length"] = str(len(data))
-            data = self._rate.slowed(data, attempts.extend)
         epoch = await self._throttle.enter()
         self._retries.note_request()
         self._counters.requests += 1
-        slower = ok = False
-        try:
-            with translated():
-                try:
-                    response = await self._session.request(
-                        method,
-                        URL(url, encoded=True),
-                        data=data,
-                        headers=sent_headers,
-                        allow_redirects=False,
-                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
-                    )
-                except Exception:
-                    if source is not None and source.failure is not None:
-                        raise source.failure from None
-                    raise
-            async with response:
-                if 200 <= response.status < 300:
-                    ok = True
-                    self._counters.sent += len(body) if isinstance(body, bytes) else body.size if body else 0
-                    yield response
-                    return
-                slower = retry.verdict(response.status) is Verdict.RETRY_SLOWER
-                explanation = bytearray()
-                with contextlib.suppress(SwiftFSError):
-                    explanation = await read_whole(response, PIECE, stall, self._counters)
-                attempts.retry_after = retry.parse_retry_after(response.headers.get("Retry-After"), time.time())
-                raise status_error(response.status, response.headers, explanation)
-        finally:
-            self._throttle.leave(epoch, slower=slower, ok=ok)
+        return epoch
+
+    def _leave(self, epoch: int, status: int) -> None:
+        """A request has ended with ``status``; 0: without one."""
+        slower = retry.verdict(status) is Verdict.RETRY_SLOWER
+        self._throttle.leave(epoch, slower=slower, ok=retry.is_success(status))
+
+    def _accept(self, answer: Answer, attempts: Attempts) -> None:
+        """Raise what an answer that is not 2xx means."""
+        if not retry.is_success(answer.status):
+            attempts.retry_after = retry.parse_retry_after(answer.headers.get("Retry-After"), time.time())
+            raise status_error(answer.status, answer.headers, answer.body)
