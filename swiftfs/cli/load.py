@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swiftfs.load.run import LoadResult
     from swiftfs.load.sources import SourceRequest
     from swiftfs.load.transform import Rules
+    from swiftfs.swift.auth import EarlyLogin
     from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def load(
     from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.sources import SourceRequest
+    from swiftfs.swift.auth import early_login
 
     if fast_list:
         log.info("--fast-list is rclone's and changes nothing here")
@@ -158,6 +160,7 @@ def load(
         sha256=sha256,
         called=(place.prefix or place.container).strip("/").rpartition("/")[2],
     )
+    login = early_login(remote)
     options = {
         "container": place.container,
         "prefix": prefix,
@@ -179,7 +182,7 @@ def load(
     quiet = is_quiet()
     general = click.get_current_context().find_root().obj
     display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=is_logged())
-    result = asyncio.run(_run(remote, wanted, options, display, rate_from(given)))
+    result = asyncio.run(_run(remote, wanted, options, display, rate_from(given), login))
     if dry_run and transform is not None:
         show_moves(result.moves)
     if general.get("json"):
@@ -248,7 +251,12 @@ def _absolute(source: str) -> str:
 
 
 async def _run(
-    remote: Remote, wanted: SourceRequest, options: dict[str, Any], display: Display, rate: RateLimit | None
+    remote: Remote,
+    wanted: SourceRequest,
+    options: dict[str, Any],
+    display: Display,
+    rate: RateLimit | None,
+    login: EarlyLogin | None,
 ) -> LoadResult:
     from swiftfs.config.directories import state_directory
     from swiftfs.load.journal import Journal, journal_path
@@ -259,7 +267,8 @@ async def _run(
     origin = _absolute(wanted.text)
     async with opened_source(wanted) as source:
         request = LoadRequest(source, **options)
-        async with open_client(remote, connections=max(request.transfers, request.checkers), rate=rate) as client:
+        connections = max(request.transfers, request.checkers)
+        async with open_client(remote, connections=connections, rate=rate, login=login) as client:
             place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
             path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
             journal = Journal(path)

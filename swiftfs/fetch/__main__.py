@@ -37,14 +37,9 @@ def log_in(name: str) -> EarlyLogin | None:
         remote = find_remote(name, os.environ)
     except SwiftFSError:
         return None
-    if remote.auth_type == "none":
-        return None
-    import keystoneauth1.identity.v3
-    import keystoneauth1.session  # noqa: F401 - here and not in the login's thread, with which it would share time
+    from swiftfs.swift.auth import early_login
 
-    from swiftfs.swift.auth import EarlyLogin, KeystoneLogin
-
-    return EarlyLogin(remote, KeystoneLogin(remote))
+    return early_login(remote)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,13 @@ class Worker:
             self._refresh_asked.set()
         async with asyncio.TaskGroup() as group:
             background = [
-                group.create_task(task) for task in (self._refresh(), self._housekeeping(), self._watch_parent())
+                group.create_task(task)
+                for task in (
+                    self._refresh(),
+                    self._housekeeping(),
+                    self._watch_parent(),
+                    self._client.get_ready_to_stream(),
+                )
             ]
             await self._messages()
             self._jobs.forget(DEMAND)  # a job that ends makes room for the next one

@@ -164,8 +164,8 @@ def authenticator(remote: Remote, login: Login | None = None) -> Authenticator:
 class EarlyLogin:
     """A login that is under way before anybody asks for it: the first call gets that one's outcome, others log in anew.
 
-    So Keystone answers while the interpreter imports aiohttp. ``remote`` is whose login it is. The thread ends with the
-    process.
+    So Keystone answers while the interpreter imports the rest. ``remote`` is whose login it is. The thread ends with
+    the process.
     """
 
     def __init__(self, remote: Remote, login: Login) -> None:
@@ -184,6 +184,16 @@ class EarlyLogin:
             outcome.set_result(self._login())
         except BaseException as error:
             outcome.set_exception(error)
+
+
+def early_login(remote: Remote) -> EarlyLogin | None:
+    """A login at ``remote``, begun now; None where there is nothing to log in at."""
+    if remote.auth_type == "none":
+        return None
+    import keystoneauth1.identity.v3
+    import keystoneauth1.session  # noqa: F401 - here and not in the login's thread, with which it would share time
+
+    return EarlyLogin(remote, KeystoneLogin(remote))
 
 
 class KeystoneLogin:

@@ -98,6 +98,10 @@ class Client(LargeObjects):
         """What was sent and received so far."""
         return self._transport.counters
 
+    async def get_ready_to_stream(self) -> None:
+        """Take the time that the first :meth:`stream` would take to begin, beside the loop."""
+        await self._transport.get_ready_to_stream()
+
     async def storage_url(self) -> str:
         """The account's URL as the catalogue gives it."""
         return await self._transport.storage_url()

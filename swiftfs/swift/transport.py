@@ -94,6 +94,10 @@ class Transport:
         if self._streams is not None:
             await self._streams.close()
 
+    async def get_ready_to_stream(self) -> None:
+        """Import what streams need beside the loop, which would stand still at the first of them."""
+        await asyncio.to_thread(_streams)
+
     async def login(self) -> None:
         """Get a token now. Raises AuthError, ConfigError, Unavailable."""
         async with within(self._deadline):
@@ -251,9 +255,7 @@ class Transport:
 
     def _open_streams(self) -> Streams:
         if self._streams is None:
-            from swiftfs.swift.streams import Streams
-
-            self._streams = Streams(self._tls, self._most)
+            self._streams = _streams()(self._tls, self._most)
         return self._streams
 
     async def _addressed(
@@ -286,3 +288,9 @@ class Transport:
         if not retry.is_success(answer.status):
             attempts.retry_after = retry.parse_retry_after(answer.headers.get("Retry-After"), time.time())
             raise status_error(answer.status, answer.headers, answer.body)
+
+
+def _streams() -> type[Streams]:
+    from swiftfs.swift.streams import Streams
+
+    return Streams

@@ -1,0 +1,266 @@
+"""Exchanges over connections of our own: no answer is cut short, mixed up with another, or waited for without end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swiftfs.errors import Rejected, SwiftFSError, Truncated, Unavailable
+from swiftfs.swift import connections as connections_module
+from swiftfs.swift.answer import Answer
+from swiftfs.swift.connection import HEADERS, Exchange
+from swiftfs.swift.connections import Connections
+
+BODY = bytes(range(256)) * 8
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Empty:\r\nX-Trans-Id: tx1\r\n\r\n" % len(BODY) + BODY
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Trans-Id: tx1\r\n\r\n"
+    + b"%x\r\n" % 1000
+    + BODY[:1000]
+    + b"\r\n%x\r\n" % (len(BODY) - 1000)
+    + BODY[1000:]
+    + b"\r\n0\r\n\r\n"
+)
+CONTINUED = b"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\n" + LENGTH
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nX-Trans-Id: tx1\r\n\r\n" + BODY
+CLOSING = LENGTH.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+FRAMED = [LENGTH, CHUNKED, CONTINUED]
+NO_TOKEN = {"X-Auth-Token": "t"}
+
+
+def parsed(
+    *pieces: bytes, closed: bool = False, bodiless: bool = False, limit: int = 1 << 20
+) -> tuple[Exchange, Answer | SwiftFSError | None]:
+    """The exchange after ``pieces``, and what came of it; None: nothing yet."""
+    loop = asyncio.new_event_loop()
+    future: asyncio.Future[Answer] = loop.create_future()
+    exchange = Exchange(future, bodiless=bodiless, limit=limit, stall=15.0)
+    for piece in pieces:
+        exchange.feed(piece, 0.0)
+    if closed:
+        exchange.end(None)
+    loop.close()
+    if not future.done():
+        return exchange, None
+    error = future.exception()
+    assert error is None or isinstance(error, SwiftFSError)
+    return exchange, error or future.result()
+
+
+def cut(raw: bytes, places: list[int]) -> list[bytes]:
+    """``raw`` in pieces."""
+    edges = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    return [raw[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+@given(st.sampled_from(FRAMED), st.lists(st.integers(0, 10_000), max_size=12))
+def test_however_an_answer_is_cut_into_packets_it_is_the_same(raw: bytes, places: list[int]) -> None:
+    exchange, answer = parsed(*cut(raw, places))
+    assert isinstance(answer, Answer)
+    assert (answer.status, bytes(answer.body), answer.headers["x-trans-id"]) == (200, BODY, "tx1")
+    assert "X-Early" not in answer.headers
+    assert exchange.keeps_alive
+    assert not exchange.has_surplus
+
+
+@given(st.sampled_from(FRAMED), st.data())
+def test_an_answer_that_ends_early_is_never_taken_for_whole(raw: bytes, data: st.DataObject) -> None:
+    stop = data.draw(st.integers(0, len(raw) - 1))
+    _, outcome = parsed(*[piece for piece in [raw[:stop]] if piece], closed=True)
+    assert isinstance(outcome, Truncated | Unavailable)
+
+
+@given(st.sampled_from(FRAMED), st.binary(min_size=1, max_size=40), st.booleans())
+def test_bytes_after_an_answer_are_noticed_and_are_not_part_of_it(raw: bytes, more: bytes, together: bool) -> None:
+    exchange, answer = parsed(*([raw + more] if together else [raw, more]))
+    assert isinstance(answer, Answer)
+    assert bytes(answer.body) == BODY
+    # Line ends alone may follow an answer (RFC 9112, 2.2: to be ignored); everything else is somebody else's.
+    assert exchange.has_surplus or not more.strip(b"\r\n")
+
+
+def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    assert parsed(UNTIL_CLOSED)[1] is None
+    exchange, answer = parsed(UNTIL_CLOSED, closed=True)
+    assert isinstance(answer, Answer)
+    assert bytes(answer.body) == BODY
+    assert not exchange.keeps_alive
+
+
+def test_the_answer_to_head_has_no_body_whatever_its_length_says() -> None:
+    exchange, answer = parsed(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", bodiless=True)
+    assert isinstance(answer, Answer)
+    assert answer.headers["Content-Length"] == "99"
+    assert not answer.body
+    assert exchange.keeps_alive
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nA b: c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * HEADERS,
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused(raw: bytes) -> None:
+    exchange, outcome = parsed(raw)
+    assert isinstance(outcome, Truncated)
+    assert outcome.message.startswith("unreadable answer")
+    assert not exchange.keeps_alive
+
+
+def test_an_answer_over_the_limit_is_refused() -> None:
+    for raw in FRAMED:
+        exchange, outcome = parsed(raw, limit=len(BODY) - 1)
+        assert isinstance(outcome, Truncated)
+        assert not exchange.keeps_alive
+        assert isinstance(parsed(raw, limit=len(BODY))[1], Answer)
+
+
+def test_a_refusal_counts_by_its_status_whatever_becomes_of_its_explanation() -> None:
+    exchange, answer = parsed(b"HTTP/1.1 507 Full\r\nContent-Length: 10\r\n\r\nfull", closed=True)
+    assert isinstance(answer, Answer)
+    assert (answer.status, bytes(answer.body)) == (507, b"full")
+    assert not exchange.keeps_alive
+
+
+@dataclass
+class Server:
+    """Answers every request on a connection with ``answer``; notes what it got, by connection."""
+
+    answer: Callable[[], bytes]
+    url: str = ""
+    requests: list[list[bytes]] = field(default_factory=list)
+    ends: list[asyncio.Event] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests: list[bytes] = []
+        end = asyncio.Event()
+        self.requests.append(requests)
+        self.ends.append(end)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                requests.append(head)
+                writer.write(self.answer())
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            end.set()
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[], bytes]) -> AsyncIterator[tuple[Server, Connections]]:
+    server = Server(answer)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/AUTH_x"
+    connections = Connections(ssl.create_default_context)
+    try:
+        yield server, connections
+    finally:
+        await connections.close()
+        listening.close()
+        async with asyncio.timeout(10):
+            for end in server.ends:
+                await end.wait()
+
+
+async def get(connections: Connections, url: str, stall: float = 10.0) -> Answer:
+    return await connections.exchange("GET", url, NO_TOKEN, None, limit=1 << 20, stall=stall)
+
+
+@pytest.mark.asyncio
+async def test_one_connection_serves_request_after_request() -> None:
+    async with serving(lambda: LENGTH) as (server, connections):
+        for _ in range(3):
+            assert bytes((await get(connections, server.url)).body) == BODY
+        assert [len(requests) for requests in server.requests] == [3]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", [LENGTH + b"HTTP/1.1 200 OK\r\n", CLOSING])
+async def test_a_connection_that_cannot_be_trusted_any_more_is_not_used_again(answer: bytes) -> None:
+    async with serving(lambda: answer) as (server, connections):
+        for _ in range(2):
+            assert bytes((await get(connections, server.url)).body) == BODY
+        assert [len(requests) for requests in server.requests] == [1, 1]
+
+
+@pytest.mark.asyncio
+async def test_an_idle_connection_is_closed_by_us_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections_module, "KEEP_ALIVE", 0.01)
+    async with serving(lambda: LENGTH) as (server, connections):
+        await get(connections, server.url)
+        async with asyncio.timeout(10):
+            await server.ends[0].wait()
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
+    arrived = asyncio.Event()
+
+    def silent() -> bytes:
+        arrived.set()
+        return b""
+
+    async with serving(silent) as (server, connections):
+        task = asyncio.create_task(get(connections, server.url))
+        async with asyncio.timeout(10):
+            await arrived.wait()
+            task.cancel()
+            await server.ends[0].wait()
+        assert task.cancelled()
+
+
+@pytest.mark.asyncio
+async def test_silence_is_given_up_after_the_stall() -> None:
+    async with serving(lambda: LENGTH[:-1]) as (server, connections):
+        with pytest.raises(Unavailable, match="nothing for too long"):
+            await get(connections, server.url, stall=0.05)
+
+
+@pytest.mark.asyncio
+async def test_a_host_is_looked_up_once_for_all_who_connect_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    look_up = connections_module._look_up
+
+    async def counted(host: str, port: int) -> object:
+        asked.append(host)
+        return await look_up(host, port)
+
+    monkeypatch.setattr(connections_module, "_look_up", counted)
+    async with serving(lambda: LENGTH) as (server, connections):
+        await asyncio.gather(*(get(connections, server.url) for _ in range(8)))
+        assert asked == ["127.0.0.1"]
+        assert len(server.requests) == 8
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "url", ["ftp://h/v1", "http://user:word@h/v1", "http:///v1", "http://h:99999/v1", "http://h/v 1", "http://h/a\r\nb"]
+)
+async def test_a_url_that_cannot_be_sent_as_it_is_is_refused(url: str) -> None:
+    with pytest.raises(Rejected):
+        await get(Connections(ssl.create_default_context), url)
+
+
+@pytest.mark.asyncio
+async def test_a_header_cannot_bring_in_another_line() -> None:
+    connections = Connections(ssl.create_default_context)
+    for value in ("a\r\nX: y", "a\nb", "a\rb", "a\0b"):
+        with pytest.raises(Rejected, match="line break"):
+            await connections.exchange("GET", "http://h/v1", {"X-A": value}, None, limit=1, stall=1.0)
