@@ -535,12 +535,18 @@ def test_streams_of_a_file_stay_within_transfers(tmp_path: Path, streams: int, t
     """At most --multi-thread-streams segments of one file and --transfers of all files are on the way at once."""
     (tmp_path / "big").write_bytes(os.urandom(20 * SEGMENT))
 
-    async def slow(_: str) -> AsyncIterator[None]:
-        for _ in range(20):
+    full = asyncio.Event()
+
+    async def together(_: str) -> AsyncIterator[None]:
+        if memory.in_flight >= most:
+            full.set()
+        async with asyncio.timeout(30):
+            await full.wait()
+        for _ in range(20):  # time for one too many to come
             await asyncio.sleep(0)
         yield
 
-    memory = store(before_store=slow)
+    memory = store(before_store=together)
     proven(run(memory, tmp_path, policy=replace(POLICY, streams=streams), transfers=transfers))
     assert most == memory.most_in_flight
 
