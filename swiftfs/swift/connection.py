@@ -77,7 +77,7 @@ class Exchange:
             return
         if not self._status:
             self.fail(broken_connection("ServerDisconnected" if error is None else type(error).__name__))
-        elif error is None and not {"Content-Length", "Transfer-Encoding"} & self._headers.keys():
+        elif error is None and "Content-Length" not in self._headers and "Transfer-Encoding" not in self._headers:
             self._finish()  # RFC 9112, 6.3: such a body ends with its connection
         else:
             self.fail(broken_answer())

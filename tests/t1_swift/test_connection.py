@@ -32,7 +32,8 @@ CHUNKED = (
 CONTINUED = b"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\n" + LENGTH
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nX-Trans-Id: tx1\r\n\r\n" + BODY
 CLOSING = LENGTH.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-FRAMED = [LENGTH, CHUNKED, CONTINUED]
+LOWER = LENGTH.replace(b"Content-Length", b"content-length")
+FRAMED = [LENGTH, LOWER, CHUNKED, CONTINUED]
 NO_TOKEN = {"X-Auth-Token": "t"}
 
 
