@@ -8,6 +8,7 @@ streams goes over aiohttp. The answers are parsed by httptools, which is llhttp,
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -146,8 +147,9 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.is_usable = False
-        """Whether another exchange may begin."""
+        """Whether another exchange may begin, as far as the loop has heard."""
         self.idle_since = 0.0
+        self._unread = select.poll()
 
     async def ask(
         self, head: bytes, body: bytes, *, bodiless: bool = False, limit: int = PIECE, stall: float
@@ -181,6 +183,13 @@ class Connection(asyncio.Protocol):
             if not self.is_usable:
                 self.abort()
 
+    def is_quiet(self) -> bool:
+        """Whether another exchange may begin, and nothing waits in the socket for the loop's next turn.
+
+        Bytes there would be taken for the answer to the next request, and an end would fail it.
+        """
+        return self.is_usable and not self._unread.poll(0)
+
     def abort(self) -> None:
         """Close at once; ``lost`` tells when it is done."""
         self.is_usable = False
@@ -194,6 +203,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.is_usable = True
 
     def data_received(self, data: bytes) -> None:

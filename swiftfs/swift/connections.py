@@ -113,7 +113,8 @@ class Connections:
         """The idle connection that was used last; None: there is none that may be used."""
         while origin.idle:
             connection = origin.idle.pop()
-            if connection.is_usable and asyncio.get_running_loop().time() - connection.idle_since < KEEP_ALIVE:
+            age = asyncio.get_running_loop().time() - connection.idle_since
+            if age < KEEP_ALIVE and connection.is_quiet():
                 return connection
             connection.abort()
         return None

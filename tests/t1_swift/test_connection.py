@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -146,10 +148,12 @@ class Server:
     url: str = ""
     requests: list[list[bytes]] = field(default_factory=list)
     ends: list[asyncio.Event] = field(default_factory=list)
+    latest: asyncio.trsock.TransportSocket | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests: list[bytes] = []
         end = asyncio.Event()
+        self.latest = writer.get_extra_info("socket")
         self.requests.append(requests)
         self.ends.append(end)
         try:
@@ -198,6 +202,21 @@ async def test_a_connection_that_cannot_be_trusted_any_more_is_not_used_again(an
     async with serving(lambda: answer) as (server, connections):
         for _ in range(2):
             assert bytes((await get(connections, server.url)).body) == BODY
+        assert [len(requests) for requests in server.requests] == [1, 1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("surplus", [LENGTH.replace(BODY, BODY[::-1]), b""])
+async def test_what_comes_unasked_is_never_the_answer_to_the_next_request(surplus: bytes) -> None:
+    """Another answer, or the end of the connection, comes when the loop will not turn before the next request."""
+    async with serving(lambda: LENGTH) as (server, connections):
+        await get(connections, server.url)
+        assert server.latest is not None
+        if surplus:
+            os.write(server.latest.fileno(), surplus)
+        else:
+            server.latest.shutdown(socket.SHUT_WR)
+        assert bytes((await get(connections, server.url)).body) == BODY
         assert [len(requests) for requests in server.requests] == [1, 1]
 
 
