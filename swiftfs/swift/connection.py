@@ -8,6 +8,7 @@ streams goes over aiohttp. The answers are parsed by httptools, which is llhttp,
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 HEADERS = 64 * 1024
 """Bytes of an answer's status line and headers at the most: llhttp itself has no bound."""
+FRAMING = 8
+"""Bytes around each byte of a body at the most: what a server needs that sends it byte by byte in chunks."""
 JOINED = 256 * 1024
 """Bytes of a body that is copied behind its headers: cheaper than a second system call."""
 
@@ -34,7 +37,9 @@ class Exchange:
     without.
     """
 
-    def __init__(self, answer: asyncio.Future[Answer], *, bodiless: bool, limit: int, stall: float) -> None:
+    def __init__(
+        self, answer: asyncio.Future[Answer], *, bodiless: bool, limit: int, stall: float, paced: bool = True
+    ) -> None:
         self.answer = answer
         self.stall = stall
         self.keeps_alive = False
@@ -43,16 +48,17 @@ class Exchange:
         self._bodiless = bodiless
         self._limit = limit
         self._parser = httptools.HttpResponseParser(self)
-        self._pace = Pace(stall)
+        self._pace = Pace(stall if paced else math.inf)
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._before_body = 0
+        self._around_body = 0
         self._status = 0
         self._body = bytearray()
         self._complete = False
 
     def feed(self, data: bytes, waited: float) -> None:
         """Bytes that came after ``waited`` seconds."""
-        in_body = self._status != 0
+        in_body, before = self._status != 0, len(self._body)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -67,8 +73,13 @@ class Exchange:
             self._before_body += len(data)
             if self._before_body > HEADERS:
                 self.fail(unreadable("its headers do not end"))
-        elif len(self._body) > self._limit:
+            return
+        if in_body:
+            self._around_body += len(data) - (len(self._body) - before)
+        if len(self._body) > self._limit:
             self.fail(too_long(self._limit))
+        elif self._around_body > HEADERS + FRAMING * len(self._body):
+            self.fail(unreadable("what follows its body does not end"))
         elif in_body and self._pace.is_too_slow(waited, len(data)):
             self.fail(trickling())
 
@@ -106,7 +117,7 @@ class Exchange:
             self.has_surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._complete:
+        if not self._status:  # a trailer says nothing of what the headers say (RFC 9110, 6.5.1)
             self._headers.add(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
@@ -136,14 +147,19 @@ class Exchange:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that has one exchange at a time. ``lost`` is done when it is closed on both sides."""
+    """A connection that has one exchange at a time. ``lost`` is done when it is closed on both sides.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    ``below`` is the transport that carries a connection with TLS, None without: asyncio's transport with TLS does not
+    count what it has handed on to that one and is not sent yet.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, below: asyncio.WriteTransport | None = None) -> None:
         self._loop = loop
+        self._below = below
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._heard = 0.0
-        self._sending = False
+        self._was_sending = False
         self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.is_usable = False
@@ -152,18 +168,19 @@ class Connection(asyncio.Protocol):
         self._unread = select.poll()
 
     async def ask(
-        self, head: bytes, body: bytes, *, bodiless: bool = False, limit: int = PIECE, stall: float
+        self, head: bytes, body: bytes, *, bodiless: bool = False, limit: int = PIECE, stall: float, paced: bool = True
     ) -> Answer:
         """Send a request and return its whole answer, whose body has at most ``limit`` bytes.
 
         ``bodiless`` is an answer that has no body whatever its headers say (to HEAD). ``stall`` seconds may pass
-        without a byte once the request has left. Raises Unavailable and Truncated. The connection is closed unless the
-        answer came whole and nothing came with it; also when the caller is cancelled.
+        without a byte once the request has left; an answer that is ``paced`` may not trickle either. Raises
+        Unavailable and Truncated. The connection is closed unless the answer came whole and nothing came with it; also
+        when the caller is cancelled.
         """
         assert self._transport is not None
         assert self._exchange is None
         self.is_usable = False
-        exchange = Exchange(self._loop.create_future(), bodiless=bodiless, limit=limit, stall=stall)
+        exchange = Exchange(self._loop.create_future(), bodiless=bodiless, limit=limit, stall=stall, paced=paced)
         self._exchange = exchange
         try:
             if len(body) <= JOINED:
@@ -172,10 +189,11 @@ class Connection(asyncio.Protocol):
                 self._transport.write(head)
                 self._transport.write(body)
             self._heard = self._loop.time()
+            self._was_sending = self._unsent() > 0
             self._watch_until(self._heard + stall)
             answer = await exchange.answer
-            all_sent = not self._transport.get_write_buffer_size()
-            self.is_usable = exchange.keeps_alive and not exchange.has_surplus and all_sent and not self.lost.done()
+            sound = exchange.keeps_alive and not exchange.has_surplus and not self.lost.done()
+            self.is_usable = sound and not self._unsent()
             return answer
         finally:
             self._exchange = None
@@ -216,22 +234,22 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         if self._exchange is not None:
-            self._exchange.end(None)
+            # With TLS an end may be anybody's who cuts the connection (RFC 9112, 9.8), and asyncio does not tell.
+            self._exchange.end(None if self._below is None else ConnectionAbortedError())
         self.abort()  # asyncio would send the rest of the request first
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.abort()
         if self._exchange is not None:
-            self._exchange.end(exc)
+            self._exchange.end(exc or ConnectionAbortedError())
         if not self.lost.done():
             self.lost.set_result(None)
 
-    def pause_writing(self) -> None:
-        self._sending = True
-
-    def resume_writing(self) -> None:
-        self._sending = False
-        self._heard = self._loop.time()
+    def _unsent(self) -> int:
+        """Bytes of the request that the kernel does not have yet."""
+        assert self._transport is not None
+        below = 0 if self._below is None else self._below.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + below
 
     # The stall timer: one that runs on from exchange to exchange, for arming it anew with every byte would cost more
 
@@ -248,8 +266,11 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         now = self._loop.time()
-        # What is still being sent has the caller's deadline.
-        due = (now if self._sending else self._heard) + exchange.stall
+        sending = self._unsent() > 0
+        if sending or self._was_sending:
+            self._heard = now  # what is being sent has the caller's deadline, and its end was after the last look
+        self._was_sending = sending
+        due = self._heard + exchange.stall
         if due > now:
             self._watch_until(due)
         else:

@@ -73,7 +73,14 @@ class Connections:
         head = _head(method, slash + target or "/", origin.common_headers, headers, body)
         connection = self._kept(origin) or await self._connect(origin)
         try:
-            return await connection.ask(head, body or b"", bodiless=method == "HEAD", limit=limit, stall=stall)
+            return await connection.ask(
+                head,
+                body or b"",
+                bodiless=method == "HEAD",
+                limit=limit,
+                stall=stall,
+                paced=method == "GET",  # a server that works long sends a blank now and then (Swift's heartbeats)
+            )
         finally:
             if connection.is_usable:
                 origin.idle.append(connection)
@@ -127,20 +134,24 @@ class Connections:
                 tls = self._tls() if origin.scheme == "https" else None
                 found = await self._addresses(origin)
                 connected = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS)
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop),
-                    sock=connected,
-                    ssl=tls,
-                    server_hostname=origin.host if tls is not None else None,
-                )
+                if tls is None:
+                    _, connection = await loop.create_connection(lambda: Connection(loop), sock=connected)
+                else:
+                    below, _ = await loop.create_connection(asyncio.Protocol, sock=connected)
+                    connection = Connection(loop, below)
+                    above = await loop.start_tls(below, connection, tls, server_hostname=origin.host)
+                    if above is None:
+                        raise ConnectionResetError
+                    connection.connection_made(above)
         except TimeoutError as error:
+            _forget_addresses(origin)
             if not limit.expired():
                 raise unreachable(origin.host, origin.port, error) from None
             raise too_late_to_connect() from None
         except ssl.SSLError as error:
             raise untrusted(origin.host, origin.port, error) from None
         except OSError as error:
-            origin.lookup = None
+            _forget_addresses(origin)
             raise unreachable(origin.host, origin.port, error) from None
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
@@ -180,12 +191,25 @@ def _head(method: str, target: str, common: str, headers: Mapping[str, str], bod
         raise Rejected("a header of the request has a line break in it")
     if not target.isprintable() or " " in target:
         raise Rejected(UNUSABLE_URL)
-    return f"{method} {target} HTTP/1.1\r\n{common}{lines}{length}\r\n".encode()
+    try:
+        return f"{method} {target} HTTP/1.1\r\n{common}{lines}{length}\r\n".encode()
+    except UnicodeEncodeError:
+        raise Rejected("a header of the request is not valid Unicode") from None
+
+
+def _forget_addresses(origin: Origin) -> None:
+    """Have the host looked up anew: its addresses did not answer."""
+    if origin.lookup is not None and origin.lookup.done():
+        origin.lookup = None
 
 
 async def _look_up(host: str, port: int) -> list[AddrInfoType]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    try:
+        # An address is its own answer, also of a family that the machine has on its loopback interface alone.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     return cast("list[AddrInfoType]", found)
 
 

@@ -12,6 +12,8 @@ Imported when the first of them is needed: aiohttp takes longer to import than a
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -41,6 +43,8 @@ from swiftfs.swift.translate import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -99,7 +103,10 @@ class Streams:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
             )
         async with response:
-            yield Streamed(response.status, response.headers, response, counters, stall)
+            # What answers a request that works long may come a blank at a time.
+            yield Streamed(
+                response.status, response.headers, response, counters, stall if method == "GET" else math.inf
+            )
 
 
 @dataclass(slots=True)
@@ -110,11 +117,11 @@ class Streamed:
     headers: Mapping[str, str]
     _response: aiohttp.ClientResponse = field(repr=False)
     _counters: Counters = field(repr=False)
-    _stall: float
+    _window: float
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises Truncated or Unavailable when it breaks off, stalls or trickles."""
-        pace = Pace(self._stall)
+        pace = Pace(self._window)
         while piece := await self._piece(pace):
             self._counters.received += len(piece)
             yield piece
@@ -148,9 +155,19 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         for protocol, _ in self._conns.get(key, ()):
-            if protocol.should_close:
+            if protocol.should_close or _has_unread(protocol.transport):
                 protocol.close()  # what is closed is passed over
         return await super()._get(key, traces)
+
+
+def _has_unread(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether bytes, or its end, wait in a connection's socket that the loop has not seen yet."""
+    held = None if transport is None else transport.get_extra_info("socket")
+    if held is None or held.fileno() < 0:
+        return True
+    waiting = select.poll()
+    waiting.register(held.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from swiftfs.errors import Rejected, SwiftFSError, Truncated, Unavailable
 from swiftfs.swift import connections as connections_module
-from swiftfs.swift.answer import Answer
+from swiftfs.swift.answer import Answer, Counters
 from swiftfs.swift.connection import HEADERS, Exchange
 from swiftfs.swift.connections import Connections
+from swiftfs.swift.streams import Streams
 
 BODY = bytes(range(256)) * 8
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Empty:\r\nX-Trans-Id: tx1\r\n\r\n" % len(BODY) + BODY
@@ -88,6 +89,31 @@ def test_bytes_after_an_answer_are_noticed_and_are_not_part_of_it(raw: bytes, mo
     assert bytes(answer.body) == BODY
     # Line ends alone may follow an answer (RFC 9112, 2.2: to be ignored); everything else is somebody else's.
     assert exchange.has_surplus or not more.strip(b"\r\n")
+
+
+def test_a_trailer_is_no_header_and_has_an_end() -> None:
+    start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+    _, answer = parsed(start + b"ETag: another\r\n\r\n")
+    assert isinstance(answer, Answer)
+    assert (bytes(answer.body), "ETag" in answer.headers) == (b"abc", False)
+    for more in (b"X: y\r\n" * 100, b"X: " + b"y" * 1000):
+        exchange, outcome = parsed(start, *[more] * (HEADERS // len(more) + 2))
+        assert isinstance(outcome, Truncated)
+        assert not exchange.keeps_alive
+
+
+def test_a_blank_now_and_then_holds_up_an_answer_that_is_not_paced() -> None:
+    """Swift sends one every 10 s while it works on a manifest or a bulk delete."""
+    blanks = [b"1\r\n \r\n"] * 30
+    for paced, kind in ((True, Unavailable), (False, Answer)):
+        loop = asyncio.new_event_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        exchange = Exchange(future, bodiless=False, limit=1000, stall=25.0, paced=paced)
+        exchange.feed(b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n", 0.1)
+        for piece in [*blanks, b"2\r\n{}\r\n0\r\n\r\n"]:
+            exchange.feed(piece, 10.0)
+        loop.close()
+        assert isinstance(future.exception() or future.result(), kind)
 
 
 def test_an_answer_without_a_length_ends_with_its_connection() -> None:
@@ -188,6 +214,21 @@ async def get(connections: Connections, url: str, stall: float = 10.0) -> Answer
     return await connections.exchange("GET", url, NO_TOKEN, None, limit=1 << 20, stall=stall)
 
 
+class Streamer:
+    """The other way of sending requests: over aiohttp. Close it."""
+
+    def __init__(self) -> None:
+        self._streams = Streams(ssl.create_default_context, 4)
+
+    async def get(self, url: str) -> Answer:
+        sent = self._streams.send("GET", url, NO_TOKEN, None, source=None, stall=10.0, counters=Counters())
+        async with sent as answer:
+            return await answer.whole(1 << 20)
+
+    async def aclose(self) -> None:
+        await self._streams.close()
+
+
 @pytest.mark.asyncio
 async def test_one_connection_serves_request_after_request() -> None:
     async with serving(lambda: LENGTH) as (server, connections):
@@ -206,17 +247,25 @@ async def test_a_connection_that_cannot_be_trusted_any_more_is_not_used_again(an
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("surplus", [LENGTH.replace(BODY, BODY[::-1]), b""])
-async def test_what_comes_unasked_is_never_the_answer_to_the_next_request(surplus: bytes) -> None:
-    """Another answer, or the end of the connection, comes when the loop will not turn before the next request."""
+async def test_what_comes_unasked_is_never_the_answer_to_the_next_request(surplus: bytes, streamed: bool) -> None:
+    """Another answer, or the end of the connection, comes when the loop will not turn before the next request: neither
+    way of sending requests takes it for its own."""
     async with serving(lambda: LENGTH) as (server, connections):
-        await get(connections, server.url)
-        assert server.latest is not None
-        if surplus:
-            os.write(server.latest.fileno(), surplus)
-        else:
-            server.latest.shutdown(socket.SHUT_WR)
-        assert bytes((await get(connections, server.url)).body) == BODY
+        async with contextlib.aclosing(Streamer()) as streamer:
+
+            async def body() -> bytes:
+                answer = await (streamer.get(server.url) if streamed else get(connections, server.url))
+                return bytes(answer.body)
+
+            assert await body() == BODY
+            assert server.latest is not None
+            if surplus:
+                os.write(server.latest.fileno(), surplus)
+            else:
+                server.latest.shutdown(socket.SHUT_WR)
+            assert await body() == BODY
         assert [len(requests) for requests in server.requests] == [1, 1]
 
 
@@ -284,3 +333,58 @@ async def test_a_header_cannot_bring_in_another_line() -> None:
     for value in ("a\r\nX: y", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(Rejected, match="line break"):
             await connections.exchange("GET", "http://h/v1", {"X-A": value}, None, limit=1, stall=1.0)
+
+
+@pytest.mark.asyncio
+async def test_a_header_that_is_not_unicode_is_refused() -> None:
+    connections = Connections(ssl.create_default_context)
+    with pytest.raises(Rejected, match="not valid Unicode"):
+        await connections.exchange("PUT", "http://h/v1", {"X-A": "\udcff"}, None, limit=1, stall=1.0)
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_we_cut_off_ourselves_is_not_whole() -> None:
+    """Without a length an answer ends with its connection, but not by our own closing."""
+    arrived = asyncio.Event()
+
+    def part() -> bytes:
+        arrived.set()
+        return UNTIL_CLOSED
+
+    async with serving(part) as (server, connections):
+        task = asyncio.create_task(get(connections, server.url))
+        async with asyncio.timeout(10):
+            await arrived.wait()
+            while not next(iter(connections._open))._exchange._status:  # type: ignore[union-attr]
+                await asyncio.sleep(0)
+        await connections.close()
+        with pytest.raises(Truncated):
+            await task
+
+
+@pytest.mark.asyncio
+async def test_addresses_that_did_not_answer_are_looked_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that moved is found at its new address by the next attempt, not a minute later."""
+    asked: list[str] = []
+
+    async def counted(host: str, port: int) -> list[object]:
+        asked.append(host)
+        return []
+
+    async def silent(*arguments: object, **named: object) -> object:
+        raise TimeoutError
+
+    monkeypatch.setattr(connections_module, "_look_up", counted)
+    monkeypatch.setattr("aiohappyeyeballs.start_connection", silent)
+    connections = Connections(ssl.create_default_context)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await get(connections, "http://moved.test/v1")
+    assert asked == ["moved.test", "moved.test"]
+
+
+@pytest.mark.asyncio
+async def test_an_address_is_not_looked_up() -> None:
+    """Not even where the machine has no other address of its family (RFC 3493, AI_ADDRCONFIG)."""
+    for host in ("127.0.0.1", "::1"):
+        assert [found[4][0] for found in await connections_module._look_up(host, 80)] == [host]
