@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from swiftfs.load.run import LoadResult
     from swiftfs.load.sources import SourceRequest
     from swiftfs.load.transform import Rules
-    from swiftfs.swift.auth import EarlyLogin
     from swiftfs.swift.rate import RateLimit
 
 log = logging.getLogger(__name__)
+
+WORK = ("swiftfs.load.journal", "swiftfs.load.upload", "swiftfs.load.run")
+"""Modules that are imported while Keystone is waited for."""
 
 
 @click.command("load")
@@ -142,7 +144,6 @@ def load(
     from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.sources import SourceRequest
-    from swiftfs.swift.auth import early_login
 
     if fast_list:
         log.info("--fast-list is rclone's and changes nothing here")
@@ -160,7 +161,6 @@ def load(
         sha256=sha256,
         called=(place.prefix or place.container).strip("/").rpartition("/")[2],
     )
-    login = early_login(remote)
     options = {
         "container": place.container,
         "prefix": prefix,
@@ -182,7 +182,7 @@ def load(
     quiet = is_quiet()
     general = click.get_current_context().find_root().obj
     display = choose_display(progress=progress, quiet=quiet, stats=stats, logged=is_logged())
-    result = asyncio.run(_run(remote, wanted, options, display, rate_from(given), login))
+    result = asyncio.run(_run(remote, wanted, options, display, rate_from(given)))
     if dry_run and transform is not None:
         show_moves(result.moves)
     if general.get("json"):
@@ -256,19 +256,19 @@ async def _run(
     options: dict[str, Any],
     display: Display,
     rate: RateLimit | None,
-    login: EarlyLogin | None,
 ) -> LoadResult:
     from swiftfs.config.directories import state_directory
-    from swiftfs.load.journal import Journal, journal_path
-    from swiftfs.load.run import LoadRequest, load_directory
     from swiftfs.load.sources import opened_source
     from swiftfs.swift.client import open_client
 
     origin = _absolute(wanted.text)
+    connections = max(options["transfers"], options["checkers"])
     async with opened_source(wanted) as source:
-        request = LoadRequest(source, **options)
-        connections = max(request.transfers, request.checkers)
-        async with open_client(remote, connections=connections, rate=rate, login=login) as client:
+        async with open_client(remote, connections=connections, rate=rate, meanwhile=WORK) as client:
+            from swiftfs.load.journal import Journal, journal_path
+            from swiftfs.load.run import LoadRequest, load_directory
+
+            request = LoadRequest(source, **options)
             place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
             path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
             journal = Journal(path)

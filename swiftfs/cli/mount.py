@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -178,9 +179,12 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     """Serve the mount. The fetch process gets ready while this one imports what it needs itself."""
     from swiftfs.fetch.start import start_early
 
-    fetch = start_early(settings.remote)
+    fetch = start_early(settings.hello())
+    gc.disable()  # what is imported stays: looking through it takes a twentieth of the time
     from swiftfs.mount import session
 
+    gc.freeze()
+    gc.enable()
     session.serve(settings, ready, fetch)
 
 

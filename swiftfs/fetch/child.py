@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 
 import trio
@@ -15,7 +14,7 @@ import trio
 from swiftfs.errors import SwiftFSError
 from swiftfs.fetch import protocol
 from swiftfs.fetch.protocol import FromFetch, Hello, Message, StartFailed
-from swiftfs.fetch.start import Spawn, Started, spawn, start
+from swiftfs.fetch.start import Process, Spawn, Started, spawn, start
 
 RECEIVE = 256 * 1024
 """Bytes read from the socket at once: hundreds of messages."""
@@ -33,7 +32,7 @@ class Child:
         self._socket: socket.socket | None = None
         self._unsent = bytearray()
         self._has_unsent = trio.Event()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     @property
     def is_there(self) -> bool:
@@ -57,7 +56,8 @@ class Child:
             ours.setblocking(False)
             self._socket = ours
             self._unsent.clear()
-            self.send(hello)
+            if not started.greeted:
+                self.send(hello)
             failure: SwiftFSError | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_unsent)

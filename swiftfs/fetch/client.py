@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -35,7 +34,7 @@ from swiftfs.fetch.protocol import (
     WantId,
 )
 from swiftfs.fetch.questions import Questions
-from swiftfs.fetch.start import Spawn, Started, spawn
+from swiftfs.fetch.start import Process, Spawn, Started, spawn
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class FetchClient:
         return self._hello.deadline
 
     @property
-    def process(self) -> subprocess.Popen[bytes] | None:
+    def process(self) -> Process | None:
         """The fetch process, or the last one; None before the first."""
         return self._child.process
 

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import NotFound
+from swiftfs.errors import NotFound, SwiftFSError
 from swiftfs.index.build import Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
@@ -44,6 +45,8 @@ class Indexer:
         self.path = index_path(directory, self._source)
         self._container = container
         self._index: Index | None = None
+        self._begun: _Begun | None = None
+        self._unproven: _Unproven | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
         self.stale = False
         self.hidden = 0
@@ -56,15 +59,46 @@ class Indexer:
         shows when it is read (its ETag is pinned), or at the next refresh. Raises ContainerNotFound, LocalFileError and
         what a listing raises.
         """
-        index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
-        info = await self._client.container_info(self._container)
-        meta = await self._in_thread(index.meta)
-        same = (meta.container_count, meta.container_bytes) == (info.count, info.size)
-        if meta.complete and (same or info.count > LIST_FIRST):
-            self.stale = not same
-            self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
-        else:
-            await self.rebuild(info)
+        # Where nothing was saved, the first page is asked for together with the headers.
+        begun = None if self.path.exists() else _Begun(self._flat())
+        asked = asyncio.ensure_future(self._client.container_info(self._container))
+        try:
+            index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
+            meta = await self._in_thread(index.meta)
+            info = await asked
+            same = (meta.container_count, meta.container_bytes) == (info.count, info.size)
+            if meta.complete and (same or info.count > LIST_FIRST):
+                self.stale = not same
+                self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
+            else:
+                self._begun = begun
+                await self.rebuild(info)
+        finally:
+            self._begun = None
+            asked.cancel()
+            await asyncio.gather(asked, *([begun.close()] if begun is not None else []), return_exceptions=True)
+
+    async def confirm(self) -> bool:
+        """Whether the listing that the tree was first made of ends where the headers say; False: it is to be listed.
+
+        Such a tree is shown before the empty page that ends a listing has come, and trusted by later mounts only then.
+        """
+        unproven, self._unproven = self._unproven, None
+        if unproven is None:
+            return True
+        index = self._index
+        assert index is not None
+        try:
+            if await anext(unproven.rest, []):
+                return False
+            await self._in_thread(lambda: index.prove(unproven.info.count, unproven.info.size))
+        except SwiftFSError as error:
+            log.info("the end of the listing is not known: %s", error)
+            return False
+        return True
+
+    def _flat(self) -> AsyncIterator[list[ListingEntry]]:
+        return self._client.list_objects(self._container, prefix=self._source.listing_prefix)
 
     async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
         """List the container and make the index say so. Raises what a listing raises; the index is then unchanged."""
@@ -77,7 +111,7 @@ class Indexer:
             async for page in self._pages(info):
                 listed += len(page)
                 await self._add(builder, page)
-            count, size = self._counted(listed, info), info.size
+            count, size = (-1, -1) if self._unproven is not None else (self._counted(listed, info), info.size)
             diff = await self._in_thread(lambda: builder.finish(count, size))
         except BaseException:
             # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
@@ -90,10 +124,22 @@ class Indexer:
 
     def _pages(self, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
         """The listing that the index is made of."""
-        prefix = self._source.listing_prefix
         if info.count >= SPLIT_FROM:
+            prefix = self._source.listing_prefix
             return list_split(self._client, self._container, prefix=prefix, spool=self.path.parent)
-        return self._client.list_objects(self._container, prefix=prefix)
+        return self._flat() if self._begun is None else self._first_pages(self._begun, info)
+
+    async def _first_pages(self, begun: _Begun, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
+        """A listing that was begun, as far as it has to be waited for: a page with as many names as the headers count
+        is all of it, unless :meth:`confirm` finds another."""
+        first = await begun.first()
+        yield first
+        if first and len(first) == info.count and not self._source.prefix:
+            self._unproven = _Unproven(begun.rest, info)
+            return
+        del first
+        async for page in begun.rest:
+            yield page
 
     def totals(self) -> Totals:
         """Files, directories and bytes of the tree."""
@@ -149,3 +195,28 @@ class Indexer:
                 info.count,
             )
         return listed
+
+
+class _Begun:
+    """A listing whose first page was asked for before anybody takes it; ``rest`` are the others. ``close`` it."""
+
+    def __init__(self, listing: AsyncIterator[list[ListingEntry]]) -> None:
+        self.rest = listing
+        self._first = asyncio.ensure_future(anext(listing, []))
+
+    async def first(self) -> list[ListingEntry]:
+        """The first page, empty where there is none. Raises what the listing raises."""
+        return await self._first
+
+    async def close(self) -> None:
+        """Give the first page up, unless it is taken."""
+        self._first.cancel()
+        await asyncio.gather(self._first, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unproven:
+    """What may follow a listing that has as many names as ``info`` counts."""
+
+    rest: AsyncIterator[list[ListingEntry]]
+    info: ContainerInfo

@@ -1,42 +1,66 @@
 """Starts a fetch process: a socket pair, of which the process serves one end.
 
-Knows no event loop, so that the process can be started before the modules of the file system process are imported: the
-imports of both take as long as the rest of a mount's start, and go on side by side.
+Knows no event loop: the first process of a mount is started before the modules of the file system process are
+imported, so that the imports of both, and the network, go on side by side.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from swiftfs.fetch.protocol import Hello
+
+TITLE = "swiftfs-fetch"
+"""What ps and top call the process."""
+FAILED = 70
+"""The exit code of a process that an error ended which nobody has foreseen (sysexits.h)."""
+
+
+class Process(Protocol):
+    """A child process, as ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int | None: ...
+
+    def kill(self) -> None: ...
 
 
 class Spawn(Protocol):
     """Starts a fetch process that serves ``sock``, which it inherits."""
 
-    def __call__(self, sock: socket.socket) -> subprocess.Popen[bytes]: ...
+    def __call__(self, sock: socket.socket) -> Process: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A fetch process and our end of its socket. It ends when that is closed."""
+    """A fetch process and our end of its socket; it ends when that is closed. ``greeted``: it knows what to serve."""
 
     sock: socket.socket
-    process: subprocess.Popen[bytes]
+    process: Process
+    greeted: bool = False
 
 
-def spawn(sock: socket.socket, remote: str | None = None) -> subprocess.Popen[bytes]:
-    """Start ``python -m swiftfs.fetch FD [REMOTE]``; secrets are neither in its arguments nor sent to it.
-
-    With ``remote``, the name of one, the process logs in there before it is told anything else.
-    """
+def spawn(sock: socket.socket) -> Process:
+    """Start ``python -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it."""
     descriptor = sock.fileno()
     return subprocess.Popen(
-        [sys.executable, "-m", "swiftfs.fetch", str(descriptor), *([] if remote is None else [remote])],
-        pass_fds=[descriptor],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "swiftfs.fetch", str(descriptor)], pass_fds=[descriptor], stdin=subprocess.DEVNULL
     )
 
 
@@ -51,9 +75,69 @@ def start(how: Spawn = spawn) -> Started:
             raise
 
 
-def start_early(remote: str) -> Started | None:
-    """A fetch process for ``remote``; None when it cannot be started now: who needs it tries again and says why not."""
+def start_early(hello: Hello) -> Started | None:
+    """A fetch process that knows from the start what to serve: a fork of this process, which must have one thread and
+    no loop. None when there can be none now: who needs it tries again and says why not."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            return None
+        if pid == 0:
+            _become(theirs, hello)
+        return Started(ours, Forked(pid), greeted=True)
+
+
+def _become(sock: socket.socket, hello: Hello) -> NoReturn:
+    """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone."""
+    code = FAILED
     try:
-        return start(lambda sock: spawn(sock, remote))
-    except OSError:
-        return None
+        for entry in os.listdir("/proc/self/fd"):
+            if int(entry) > 2 and int(entry) != sock.fileno():
+                with contextlib.suppress(OSError):
+                    os.close(int(entry))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/comm").write_text(TITLE)
+        from swiftfs.fetch.__main__ import main
+
+        code = main(sock.detach(), hello)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class Forked:
+    """A child that was made by a fork; see :class:`Process`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._look(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end; returns the exit code."""
+        return self._look(0)
+
+    def kill(self) -> None:
+        """End it at once, unless it has ended: its number may be another's then."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _look(self, options: int) -> int | None:
+        if self.returncode is None:
+            with contextlib.suppress(ChildProcessError):  # another thread was told of its end, and has noted it
+                pid, status = os.waitpid(self.pid, options)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode

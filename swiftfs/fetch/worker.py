@@ -1,4 +1,4 @@
-"""The fetch process: asyncio, the one that talks to the store and the one that writes cache and index.
+"""The work of a fetch process: asyncio, the one that talks to the store and the one that writes cache and index.
 
 It ends when its socket closes, so it never outlives the file system process. docs/CONCURRENCY.md names its tasks; the
 short of it: one task reads messages, each running fetch is a task of its own, one lists the container, one keeps house.
@@ -10,20 +10,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftfs.cache.names import PIECE_BYTES, ChunkRow, has_pieces, object_key, pieces_key
-from swiftfs.cache.writer import Writer
-from swiftfs.config import find_remote
 from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
-from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.jobs import Job, Jobs
-from swiftfs.fetch.link import Link
-from swiftfs.fetch.pinned import PinnedIndexer
 from swiftfs.fetch.protocol import (
     DEMAND,
     READAHEAD,
@@ -34,80 +27,22 @@ from swiftfs.fetch.protocol import (
     Hello,
     Ready,
     Refreshed,
-    StartFailed,
     Status,
     WantId,
 )
 from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange, ObjectVersion
-from swiftfs.swift.client import Client, open_client
 
 if TYPE_CHECKING:
-    from swiftfs.swift.auth import EarlyLogin
+    from swiftfs.cache.writer import Writer
+    from swiftfs.fetch.indexer import Indexer
+    from swiftfs.fetch.link import Link
+    from swiftfs.swift.client import Client
 
 log = logging.getLogger(__name__)
 
 FLUSH = 0.05
 """Seconds between two commits of rows about finished chunks: the file system process knows of them by message."""
-HELLO_PATIENCE = 30.0
-"""Seconds to wait for the first message."""
-SPARE_CONNECTIONS = 4
-"""Connections beyond the streams: for listings and HEADs while all streams are busy."""
-
-
-def main(descriptor: int, login: EarlyLogin | None = None) -> int:
-    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code. ``login`` is one that is
-    under way."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
-    with socket.socket(fileno=descriptor) as sock:
-        return asyncio.run(_serve(sock, login))
-
-
-async def _serve(sock: socket.socket, login: EarlyLogin | None) -> int:
-    reader, writer = await asyncio.open_unix_connection(sock=sock, limit=protocol.LONGEST_FRAME)
-    link = Link(reader, writer)
-    try:
-        async with asyncio.timeout(HELLO_PATIENCE):
-            hello = await link.hello()
-        if hello is None:
-            return 0
-        async with contextlib.AsyncExitStack() as stack:
-            worker = await _start(hello, link, stack, login)
-            await worker.run()
-        return 0
-    except SwiftFSError as error:
-        link.send(StartFailed(type(error).__name__, str(error)))
-        await link.drain()
-        return error.exit_code
-    finally:
-        link.close()
-
-
-async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack, login: EarlyLogin | None) -> Worker:
-    """Log in, open cache and index, list if need be. Raises SwiftFSError."""
-    remote = find_remote(hello.remote, os.environ)
-    client = await stack.enter_async_context(
-        open_client(
-            remote,
-            connections=hello.streams + SPARE_CONNECTIONS,
-            deadline=hello.deadline,
-            login=login if login is not None and login.remote == remote else None,
-        )
-    )
-    account = await client.storage_url()
-    cache = Writer(
-        Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
-    )
-    stack.callback(cache.close)
-    indexes = Path(hello.index_dir)
-    if hello.pin:
-        indexer: Indexer = PinnedIndexer(client, indexes, account, hello.container, hello.prefix, hello.pin)
-    else:
-        indexer = Indexer(client, indexes, account, hello.container, hello.prefix)
-    stack.callback(indexer.close)
-    await indexer.prepare()
-    return Worker(hello, link, client, cache, indexer, account)
 
 
 class Worker:
@@ -327,6 +262,8 @@ class Worker:
 
     async def _refresh(self) -> None:
         """List the container when asked to and every ``refresh`` seconds."""
+        if not await self._indexer.confirm():
+            self._refresh_asked.set()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._hello.refresh):

@@ -17,7 +17,7 @@ from swiftfs.errors import LocalFileError
 from swiftfs.index.entry import ROOT_INO, Diff, Meta, Resolved, Source
 from swiftfs.index.merge import merge
 from swiftfs.index.names import Path, Reason, reported, split, storable
-from swiftfs.index.schema import connect_writer, local_errors, read_meta
+from swiftfs.index.schema import connect_writer, local_errors, read_meta, write_meta
 from swiftfs.model import Kind
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ class Index:
         with local_errors(self.path):
             rows = self._connection.execute("SELECT reason, count(*) FROM hidden GROUP BY reason")
             return {Reason(reason): count for reason, count in rows}
+
+    def prove(self, container_count: int, container_bytes: int) -> None:
+        """Note that the listing of the last rebuild was all that the container's headers count."""
+        with local_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            write_meta(self._connection, container_count=container_count, container_bytes=container_bytes)
+            self._connection.execute("COMMIT")
 
     def builder(self) -> Builder:
         """A rebuild of this index. At most one at a time; end it with ``finish`` or ``abort``."""

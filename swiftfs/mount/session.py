@@ -21,7 +21,7 @@ import trio
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.errors import SwiftFSError, printable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import TREE, Have, HavePieces, Hello, Refreshed
+from swiftfs.fetch.protocol import TREE, Have, HavePieces, Refreshed
 from swiftfs.fs import fuse
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
@@ -93,24 +93,8 @@ class _Session:
     async def run(self) -> None:
         settings = self._settings
         async with trio.open_nursery() as nursery:
-            hello = Hello(
-                remote=settings.remote,
-                container=settings.container,
-                prefix=settings.prefix,
-                index_dir=os.fspath(settings.index_dir),
-                cache_dir=os.fspath(settings.cache_dir),
-                cache_size=settings.cache_size,
-                cache_min_free=settings.cache_min_free,
-                chunk_size=settings.chunk_size,
-                streams=settings.streams,
-                deadline=settings.deadline,
-                refresh=settings.refresh,
-                parent=os.getpid(),
-                mountpoint=os.fspath(settings.mountpoint),
-                pin=settings.pin,
-            )
             self._fetch = FetchClient(
-                hello,
+                settings.hello(),
                 on_have=self._have,
                 on_refreshed=self._note_refreshed,
                 on_failed=self._failed,

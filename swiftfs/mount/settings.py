@@ -5,9 +5,12 @@ Light to import: the fetch process is started before the heavy half of a mount i
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from swiftfs.fetch.protocol import Hello
 
 if TYPE_CHECKING:
     from swiftfs.fs.prefetch import Mode
@@ -50,3 +53,22 @@ class MountSettings:
         """What /proc/mounts shows as the device."""
         path = f"{self.container}/{self.prefix}" if self.prefix else self.container
         return f"{self.remote}:{path}"
+
+    def hello(self) -> Hello:
+        """What a fetch process of this one is told."""
+        return Hello(
+            remote=self.remote,
+            container=self.container,
+            prefix=self.prefix,
+            index_dir=os.fspath(self.index_dir),
+            cache_dir=os.fspath(self.cache_dir),
+            cache_size=self.cache_size,
+            cache_min_free=self.cache_min_free,
+            chunk_size=self.chunk_size,
+            streams=self.streams,
+            deadline=self.deadline,
+            refresh=self.refresh,
+            parent=os.getpid(),
+            mountpoint=os.fspath(self.mountpoint),
+            pin=self.pin,
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,6 @@ from swiftfs.swift.transport import Transport, open_transport
 if TYPE_CHECKING:
     from swiftfs.config import Remote
     from swiftfs.swift.answer import Counters
-    from swiftfs.swift.auth import Login
     from swiftfs.swift.body import Body
     from swiftfs.swift.rate import RateLimit
     from swiftfs.swift.streams import Streamed
@@ -72,17 +71,17 @@ async def open_client(
     connections: int = 32,
     deadline: float = 60.0,
     rate: RateLimit | None = None,
-    login: Login | None = None,
+    meanwhile: Iterable[str] = (),
 ) -> AsyncIterator[Client]:
     """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
 
     ``rate`` limits its bytes and requests a second; what a call waits for that is not counted in its deadline.
-    ``login`` is one that is under way, see :class:`swiftfs.swift.auth.EarlyLogin`.
+    ``meanwhile`` names modules that are imported while Keystone is waited for.
 
     Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
     """
-    async with open_transport(remote, connections=connections, deadline=deadline, rate=rate, login=login) as transport:
-        await transport.login()
+    async with open_transport(remote, connections=connections, deadline=deadline, rate=rate) as transport:
+        await transport.login(meanwhile)
         yield Client(transport)
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import NotFound, SwiftFSError
 from swiftfs.swift import retry, wire
 from swiftfs.swift.answer import PIECE, STALL, Answer, Counters
 from swiftfs.swift.attempts import Attempts, Retries, within
-from swiftfs.swift.auth import Authenticator, Login, Token, authenticator
+from swiftfs.swift.auth import Authenticator, Token, authenticator
 from swiftfs.swift.body import Body, CountedBody
 from swiftfs.swift.connections import Connections
 from swiftfs.swift.retry import Verdict
@@ -36,19 +37,21 @@ log = logging.getLogger(__name__)
 
 STALL_SHARE = 0.25
 """Share of a deadline that one stall may use up at the most, so that there is time for another attempt."""
+TURNS = 16
+"""Turns of the loop between two imports: in so many a request to a host that is near has left."""
 INTRODUCTION = 10.0
 """Seconds to wait for the store to have looked at a renewed token."""
 
 
 @contextlib.asynccontextmanager
 async def open_transport(
-    remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None, login: Login | None = None
+    remote: Remote, *, connections: int, deadline: float, rate: RateLimit | None = None
 ) -> AsyncIterator[Transport]:
-    """A transport that closes its connections when it is left. ``login`` is one that is under way; None has one made
-    when it is needed."""
+    """A transport that closes its connections when it is left."""
     tls = tls_of(remote)
-    auth = authenticator(remote, login)
-    transport = Transport(tls, auth, connections=connections, deadline=deadline, rate=rate)
+    kept = Connections(tls)
+    auth = authenticator(remote, kept)
+    transport = Transport(tls, kept, auth, connections=connections, deadline=deadline, rate=rate)
     try:
         yield transport
     finally:
@@ -62,6 +65,7 @@ class Transport:
     def __init__(
         self,
         tls: Callable[[], ssl.SSLContext],
+        kept: Connections,
         auth: Authenticator,
         *,
         connections: int,
@@ -71,7 +75,7 @@ class Transport:
         self._rate = rate
         self._tls = tls
         self._most = connections
-        self._connections = Connections(tls)
+        self._connections = kept
         self._streams: Streams | None = None
         self._auth = auth
         self._throttle = Throttle(connections)
@@ -98,10 +102,21 @@ class Transport:
         """Import what streams need beside the loop, which would stand still at the first of them."""
         await asyncio.to_thread(_streams)
 
-    async def login(self) -> None:
-        """Get a token now. Raises AuthError, ConfigError, Unavailable."""
+    async def login(self, meanwhile: Iterable[str] = ()) -> None:
+        """Get a token now; the modules named in ``meanwhile`` are imported while Keystone is waited for.
+
+        Raises AuthError, ConfigError, Unavailable.
+        """
         async with within(self._deadline):
-            await self._auth.token()
+            token = asyncio.create_task(self._auth.token())
+            try:
+                for name in meanwhile:
+                    for _ in range(TURNS):
+                        await asyncio.sleep(0)
+                    importlib.import_module(name)
+                await token
+            finally:
+                token.cancel()
 
     async def storage_url(self) -> str:
         """The account's URL as the catalogue gives it."""

@@ -20,8 +20,7 @@ from typing import Any
 
 PRELOADED = (
     "aiohttp", "swiftfs.__main__", "swiftfs.cli.app", "swiftfs.cli.load", "swiftfs.load.run", "swiftfs.load.sources",
-    "swiftfs.load.apply", "swiftfs.swift.client", "swiftfs.config", "keystoneauth1.loading", "keystoneauth1.session",
-    "keystoneauth1.identity.v3",
+    "swiftfs.load.apply", "swiftfs.swift.client", "swiftfs.config",
 )  # fmt: skip
 
 

@@ -6,16 +6,14 @@ import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import cast
 
-from swiftfs.fetch.worker import main
+from swiftfs.fetch.serve import WORK, main
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -40,7 +38,7 @@ def stop() -> None:
 
 @dataclass
 class Forked:
-    """What ``FetchClient`` needs of a ``Popen``."""
+    """A child as ``FetchClient`` needs it."""
 
     process: ForkServerProcess
 
@@ -72,15 +70,13 @@ class Forks:
     log: Path
     started: list[int] = field(default_factory=list)
 
-    def __call__(self, sock: socket.socket) -> subprocess.Popen[bytes]:
-        _CONTEXT.set_forkserver_preload(
-            [serve.__module__, "swiftfs.fetch.worker", "keystoneauth1.identity.v3", "keystoneauth1.session"]
-        )
+    def __call__(self, sock: socket.socket) -> Forked:
+        _CONTEXT.set_forkserver_preload([serve.__module__, *WORK])
         process = _CONTEXT.Process(target=serve, args=(sock, dict(self.environ), self.log))
         process.start()
         forked = Forked(process)
         self.started.append(forked.pid)
-        return cast("subprocess.Popen[bytes]", forked)
+        return forked
 
     def kill(self) -> None:
         """kill -9 of the one that was started last, unless it has ended."""

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from fakes.changing_store import ChangingStore, body
 from fakes.fault_proxy import FaultProxy, header
 from fakes.programs import through
+from fakes.tokens import token_of
 from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -29,7 +30,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from swiftfs.config import Remote
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.tokens import forget_validations
-from swiftfs.swift.auth import authenticator
 from swiftfs.swift.client import open_client
 
 IS_LONG = settings.get_current_profile_name() == "long"
@@ -70,7 +70,7 @@ def place_of(cloud: Cloud, remote: Remote, work: Path, container: str) -> Iterat
             async with open_client(remote) as client:
                 await client.create_container(container)
                 await client.create_container(f"{container}-segments")
-            return (await authenticator(remote).token()).value
+            return (await token_of(remote)).value
 
         token = asyncio.run(make())
         secrets = (cloud.application_credential_secret, cloud.user_password, cloud.admin_password, token)

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from fakes.fault_proxy import Fault, FaultProxy, Reset, Status
+from fakes.tokens import token_of
 
 from swiftfs.config import Remote, find_remote
 from swiftfs.localcloud import Cloud
-from swiftfs.swift.auth import authenticator
 
 pytestmark = pytest.mark.cloud
 
@@ -27,7 +27,7 @@ def access(cloud: Cloud) -> tuple[str, str]:
 
     async def login() -> tuple[str, str]:
         remote: Remote = find_remote("local", {"RCLONE_CONFIG": str(cloud.rclone_conf)})
-        token = await authenticator(remote).token()
+        token = await token_of(remote)
         return token.storage_url, token.value
 
     return asyncio.run(login())

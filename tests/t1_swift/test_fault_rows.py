@@ -28,12 +28,12 @@ from fakes.fault_proxy import (
     redirect,
 )
 from fakes.read_faults import READ_FAULTS, SIZE, ReadFault, is_cost, late, params
+from fakes.tokens import token_of
 
 from swiftfs.config import Remote, find_remote
 from swiftfs.errors import DeadlineExceeded, Rejected, Truncated, Unavailable
 from swiftfs.localcloud import Cloud
 from swiftfs.model import EMPTY_MD5, ByteRange, Kind, ObjectVersion
-from swiftfs.swift.auth import authenticator
 from swiftfs.swift.client import Client, open_client
 from swiftfs.swift.removal import delete_objects
 
@@ -52,7 +52,7 @@ SHORT = 6.0
 
 @pytest.fixture(scope="module")
 def token(cloud: Cloud) -> str:
-    return asyncio.run(authenticator(find_remote("local", {"RCLONE_CONFIG": str(cloud.rclone_conf)})).token()).value
+    return asyncio.run(token_of(find_remote("local", {"RCLONE_CONFIG": str(cloud.rclone_conf)}))).value
 
 
 @pytest.fixture

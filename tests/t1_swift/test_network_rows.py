@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -21,12 +22,13 @@ from fakes.certificates import Authority
 from fakes.fault_proxy import Fault, FaultProxy, Reset, SetHeader, Status
 from fakes.line import EndlessHeaders, Far, Narrow, Resolver, deaf_port, lossy, with_resolver
 from fakes.programs import run
+from fakes.tokens import Kept, token_of
 
 from swiftfs.config import Remote
 from swiftfs.errors import ConfigError, SwiftFSError, Truncated, Unavailable
 from swiftfs.localcloud import Cloud
-from swiftfs.swift.auth import KeystoneLogin, authenticator
 from swiftfs.swift.client import Client, open_client
+from swiftfs.swift.login import PluginLogin
 
 pytestmark = [pytest.mark.cloud, pytest.mark.asyncio]
 
@@ -55,7 +57,7 @@ def place(cloud: Cloud) -> Iterator[tuple[str, str]]:
             await client.create_container(container)
             for name in NAMES:
                 await client.put(container, name, CONTENT, md5=ETAG)
-        return (await authenticator(remote).token()).value
+        return (await token_of(remote)).value
 
     async def remove() -> None:
         async with open_client(remote) as client:
@@ -323,9 +325,12 @@ async def test_an_encrypted_keystone_cannot_send_the_token_into_the_clear(
     with FaultProxy(cloud.auth_url, tls=authority.server(tmp_path)) as keystone:
         options = {**remote.auth_options, "auth_url": keystone.url}
         through = dataclasses.replace(remote, auth_options=options, verify=str(authority.file))
-        with pytest.raises(ConfigError, match="is not") as caught:
-            await asyncio.to_thread(KeystoneLogin(through))
-        assert keystone.url in str(caught.value)
-        assert cloud.storage_url in str(caught.value)
+        async with contextlib.aclosing(Kept(through)) as kept:
+            for login in (kept.login, PluginLogin(through)):
+                with pytest.raises(ConfigError, match="is not") as caught:
+                    await login()
+                assert keystone.url in str(caught.value)
+                assert cloud.storage_url in str(caught.value)
         named = dataclasses.replace(through, storage_url=cloud.storage_url)
-        assert (await asyncio.to_thread(KeystoneLogin(named)))[1] == cloud.storage_url
+        async with contextlib.aclosing(Kept(named)) as kept:
+            assert (await kept.login())[1] == cloud.storage_url

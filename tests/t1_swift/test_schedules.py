@@ -22,13 +22,15 @@ KEPT: tuple[int, ...] = ()
 class Keystone:
     """Tokens of which only the last one is good, until it expires. A login takes a turn of the loop or a second."""
 
-    def __init__(self, draw: random.Random) -> None:
+    def __init__(self, draw: random.Random, takes: tuple[float, ...] = (0, 1)) -> None:
         self.draw = draw
+        self.takes = takes
         self.logins = 0
         self.expiries = 0
         self.good = ""
 
-    def login(self) -> tuple[str, str, float | None]:
+    async def login(self) -> tuple[str, str, float | None]:
+        await asyncio.sleep(self.draw.choice(self.takes))
         self.logins += 1
         self.good = f"token {self.logins}"
         return self.good, "http://store/v1/AUTH_x", None
@@ -39,20 +41,13 @@ class Keystone:
             self.good = ""
 
 
-def logins_of(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Keystone, int]:
+def logins_of(seed: int) -> tuple[Keystone, int]:
     """What 64 workers do whose tokens expire under them: Keystone's counts, and how many requests succeeded."""
 
     async def main(draw: random.Random) -> tuple[Keystone, int]:
         keystone = Keystone(draw)
         auth = Authenticator(keystone.login)
         done = 0
-
-        async def in_a_while(call: object) -> object:
-            assert call == keystone.login
-            await asyncio.sleep(draw.choice([0, 1]))
-            return keystone.login()
-
-        monkeypatch.setattr("asyncio.to_thread", in_a_while)
 
         async def work() -> None:
             nonlocal done
@@ -80,25 +75,19 @@ def logins_of(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Keystone, int
 
 
 @pytest.mark.row("H1")
-def test_one_login_for_each_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_login_for_each_expiry() -> None:
     """Whatever the schedule, 64 workers log in once at the start and once for each token that expired under them."""
     for seed in (*KEPT, *SEEDS):
-        keystone, done = logins_of(seed, monkeypatch)
+        keystone, done = logins_of(seed)
         assert (keystone.logins, done) == (1 + keystone.expiries, WORKERS * REQUESTS), f"seed {seed}"
 
 
-def test_a_login_outlives_who_waited_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_outlives_who_waited_for_it() -> None:
     """When the request that began a slow login is given up, the login goes on: the next request gets its token."""
 
     async def main(draw: random.Random) -> None:
-        keystone = Keystone(draw)
+        keystone = Keystone(draw, takes=(100,))
         auth = Authenticator(keystone.login)
-
-        async def slowly(call: object) -> object:
-            await asyncio.sleep(100)
-            return keystone.login()
-
-        monkeypatch.setattr("asyncio.to_thread", slowly)
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(auth.token(), 30)
@@ -108,21 +97,20 @@ def test_a_login_outlives_who_waited_for_it(monkeypatch: pytest.MonkeyPatch) -> 
     run_asyncio(0, main)
 
 
-def test_a_failed_login_fails_all_who_wait_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_login_fails_all_who_wait_and_no_later_one() -> None:
     """However many wait for a login that fails, one login is made; the next request makes another."""
 
     async def main(draw: random.Random) -> None:
         keystone = Keystone(draw)
-        auth = Authenticator(keystone.login)
         answers: list[Exception | None] = [AuthError("refused"), None]
 
-        async def soon(call: object) -> object:
+        async def login() -> tuple[str, str, float | None]:
             await asyncio.sleep(1)
             if (error := answers.pop(0)) is not None:
                 raise error
-            return keystone.login()
+            return await keystone.login()
 
-        monkeypatch.setattr("asyncio.to_thread", soon)
+        auth = Authenticator(login)
         found = await asyncio.gather(*(auth.token() for _ in range(WORKERS)), return_exceptions=True)
         assert [type(one) for one in found] == [AuthError] * WORKERS
         assert len({id(one) for one in found}) == WORKERS  # each is about another object
@@ -131,16 +119,11 @@ def test_a_failed_login_fails_all_who_wait_and_no_later_one(monkeypatch: pytest.
     run_asyncio(0, main)
 
 
-def test_a_login_under_way_ends_with_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_under_way_ends_with_its_client() -> None:
     """Closing ends the login and whoever waits for it, at once."""
 
     async def main(draw: random.Random) -> None:
-        auth = Authenticator(Keystone(draw).login)
-
-        async def never(call: object) -> object:
-            return await asyncio.Event().wait()
-
-        monkeypatch.setattr("asyncio.to_thread", never)
+        auth = Authenticator(Keystone(draw, takes=(1e9,)).login)
         waiting = asyncio.create_task(auth.token())
         await asyncio.sleep(1)
         await auth.close()

@@ -67,6 +67,9 @@ class Listed:
     hidden = 0
     drifted = 0
 
+    async def confirm(self) -> bool:
+        return True
+
     def totals(self) -> Totals:
         return Totals(0, 0, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from fakes.memory_swift import MemorySwift
 
+from swiftfs.errors import ContainerNotFound, Unavailable
 from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.index.reader import Reader
@@ -53,11 +55,68 @@ async def test_a_container_that_is_as_it_was_is_not_listed_again(tmp_path: Path)
     store = await store_of("a", "b")
     async with prepared(store, tmp_path) as first:
         assert not first.stale
-        assert listings(store) > 0
+        assert await first.confirm()
+        assert listings(store) == 2
     async with prepared(store, tmp_path) as second:
         assert not second.stale
         assert names_in(second) == [b"a", b"b"]
+        assert await second.confirm()
     assert store.log == [("HEAD", "c", "")]
+
+
+async def test_a_listing_of_all_that_the_headers_count_is_shown_before_its_end_has_come(tmp_path: Path) -> None:
+    """One page with every name: the mount answers; the empty page behind it comes after. A mount that ended before it
+    came has proven nothing to the next one."""
+    store = await store_of("a", "b")
+    async with prepared(store, tmp_path) as first:
+        assert names_in(first) == [b"a", b"b"]
+        assert listings(store) == 1
+    async with prepared(store, tmp_path) as second:
+        assert listings(store) == 2
+        assert await second.confirm()
+    async with prepared(store, tmp_path):
+        assert listings(store) == 0
+
+
+async def test_a_page_beyond_what_the_headers_count_has_the_container_listed_again(tmp_path: Path) -> None:
+    """Headers that lag behind hide nothing for longer than one more listing."""
+    store = await store_of("a", "b", "z")
+    store.page = 2
+    late = store.held["c"]["z"]
+
+    def lagging(method: str, container: str, name: str) -> None:
+        if method == "HEAD" and not name:
+            store.held["c"].pop("z", None)
+        elif method == "GET" and not name:
+            store.held["c"]["z"] = late
+
+    store.faults.append(lagging)
+    async with prepared(store, tmp_path) as first:
+        assert names_in(first) == [b"a", b"b"]
+        assert not await first.confirm()
+        await first.rebuild()
+        assert names_in(first) == [b"a", b"b", b"z"]
+
+
+async def test_an_end_that_cannot_be_asked_for_has_the_container_listed_again(tmp_path: Path) -> None:
+    """The tree that is shown stays, and is not taken for proven."""
+    store = await store_of("a")
+
+    def down(method: str, container: str, name: str) -> None:
+        raise Unavailable("down")
+
+    async with prepared(store, tmp_path) as first:
+        store.faults.append(down)
+        assert not await first.confirm()
+        assert names_in(first) == [b"a"]
+
+
+async def test_a_container_that_is_missing_is_said_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """Headers and first page are asked for together, and both say so."""
+    with pytest.raises(ContainerNotFound):
+        async with prepared(MemorySwift(), tmp_path):
+            pass
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_a_container_with_other_counts_is_listed_before_the_mount_answers(tmp_path: Path) -> None:

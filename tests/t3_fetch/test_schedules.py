@@ -279,6 +279,10 @@ class SlowIndexer:
     shown: int = 0
     hidden: int = 0
 
+    async def confirm(self) -> bool:
+        await asyncio.sleep(self.draw.choice([0, 1]))
+        return self.draw.choice([True, False])
+
     async def rebuild(self) -> Diff:
         await asyncio.sleep(self.draw.choice([0, 1]))
         seen = self.store

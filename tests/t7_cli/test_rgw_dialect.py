@@ -18,13 +18,13 @@ from fakes.fault_proxy import FaultProxy
 from fakes.large_objects import put_dlo, put_slo
 from fakes.programs import check, mounted, through, tree_of, write_tree
 from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
+from fakes.tokens import token_of
 
 from swiftfs.config import Remote, find_remote
 from swiftfs.errors import Changed, Rejected
 from swiftfs.localcloud import Cloud
 from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectVersion
 from swiftfs.swift import wire
-from swiftfs.swift.auth import authenticator
 from swiftfs.swift.client import Client, open_client
 from swiftfs.swift.transport import open_transport
 
@@ -149,7 +149,7 @@ async def test_the_dialect_lists_no_type_that_nobody_sent(store: Store) -> None:
         await client.create_container(container)
         await client.put(container, "typed", b"x", md5=hashlib.md5(b"x").hexdigest(), content_type="a/b")
         await client.put(container, "/lead", b"x", md5=hashlib.md5(b"x").hexdigest())
-        token = (await authenticator(store.remote).token()).value
+        token = (await token_of(store.remote)).value
         async with aiohttp.ClientSession(
             skip_auto_headers={"Content-Type"}, headers={"X-Auth-Token": token}
         ) as session:

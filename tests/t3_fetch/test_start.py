@@ -1,0 +1,81 @@
+"""The first fetch process of a mount: a fork that knows from the start what to serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swiftfs.fetch.start import Forked
+
+HELLO = """
+import json, os, socket, sys
+from swiftfs.fetch import protocol
+from swiftfs.fetch.start import start_early
+hello = protocol.Hello(
+    remote="nowhere", container="c", prefix="", index_dir=sys.argv[1], cache_dir=sys.argv[1], cache_size=0,
+    cache_min_free=0, chunk_size=8 << 20, streams=4, deadline=5.0, refresh=None, parent=os.getpid(),
+)
+ours, others = socket.socketpair()
+started = start_early(hello)
+others.close()
+pid = started.process.pid
+"""
+"""A program that forks a fetch process with something else open."""
+
+FAILS = """
+said = b""
+while data := started.sock.recv(65536):
+    said += data
+(body,) = protocol.Unframer().feed(said)
+message = protocol.decode_from_fetch(body)
+print(json.dumps([type(message).__name__, message.message, started.process.wait(), started.process.poll()]))
+"""
+
+LOOKS = """
+assert started.greeted
+assert ours.recv(1) == b""  # nobody but us held the other end
+print(json.dumps(started.process.wait()))
+"""
+
+
+def printed(code: str, top: Path) -> object:
+    done = subprocess.run(
+        [sys.executable, "-c", HELLO + code, str(top)],
+        env={"HOME": str(top), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_forked_process_that_cannot_begin_says_why_and_ends(tmp_path: Path) -> None:
+    """As one that is started anew: its error comes over the socket, its exit code is the error's."""
+    kind, text, code, polled = printed(FAILS, tmp_path)  # type: ignore[misc]
+    assert (kind, code, polled) == ("StartFailed", 1, 1)
+    assert "no remote 'nowhere'" in text
+
+
+def test_a_forked_process_holds_nothing_of_its_parent_open(tmp_path: Path) -> None:
+    """A socket, a pipe or a log that the parent had open does not live on in it."""
+    assert printed(LOOKS, tmp_path) == 1
+
+
+def test_a_child_is_killed_waited_for_and_never_killed_again() -> None:
+    """Its number is nobody's to kill once it has ended."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    child = Forked(pid)
+    assert child.poll() is None
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    child.kill()
+    assert (child.poll(), child.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
