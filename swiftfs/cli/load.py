@@ -263,16 +263,18 @@ async def _run(
 
     origin = _absolute(wanted.text)
     connections = max(options["transfers"], options["checkers"])
-    async with opened_source(wanted) as source:
-        async with open_client(remote, connections=connections, rate=rate, meanwhile=WORK) as client:
-            from swiftfs.load.journal import Journal, journal_path
-            from swiftfs.load.run import LoadRequest, load_directory
+    async with (
+        opened_source(wanted) as source,
+        open_client(remote, connections=connections, rate=rate, meanwhile=WORK) as client,
+    ):
+        from swiftfs.load.journal import Journal, journal_path
+        from swiftfs.load.run import LoadRequest, load_directory
 
-            request = LoadRequest(source, **options)
-            place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
-            path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
-            journal = Journal(path)
-            try:
-                return await load_directory(client, request, display, journal=journal)
-            finally:
-                journal.close()
+        request = LoadRequest(source, **options)
+        place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
+        path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
+        journal = Journal(path)
+        try:
+            return await load_directory(client, request, display, journal=journal)
+        finally:
+            journal.close()

@@ -355,7 +355,7 @@ async def test_an_answer_that_we_cut_off_ourselves_is_not_whole() -> None:
         task = asyncio.create_task(get(connections, server.url))
         async with asyncio.timeout(10):
             await arrived.wait()
-            while not next(iter(connections._open))._exchange._status:  # type: ignore[union-attr]
+            while not next(iter(connections._open))._exchange._status:  # type: ignore[union-attr]  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await connections.close()
         with pytest.raises(Truncated):

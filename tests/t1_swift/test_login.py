@@ -156,7 +156,7 @@ async def test_a_keystone_that_is_silent_or_away_is_given_up(monkeypatch: pytest
     """Not waited for beyond the limit of one exchange."""
     monkeypatch.setattr(login_module, "KEYSTONE_TIMEOUT", 0.2)
     async with keystone(None) as running:
-        with pytest.raises(KeystoneUnavailable, match="did not answer within|cannot reach"):
+        with pytest.raises(KeystoneUnavailable, match=r"did not answer within|cannot reach"):
             await logged_in(remote_at(running.url))
     with pytest.raises(KeystoneUnavailable, match="cannot reach Keystone"):
         await logged_in(remote_at(running.url))
