@@ -32,8 +32,11 @@ APPLICATION_CREDENTIAL = "v3applicationcredential"
 NEEDED = ("auth_url", "application_credential_id", "application_credential_secret")
 REFUSALS = frozenset({400, 401, 403, 404})
 """404: no such application credential; 400: malformed credentials."""
-SURROUNDINGS = ("http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle")
-"""Variables, in upper or lower case, that keystoneauth1's requests obeys and our connections do not know."""
+SURROUNDINGS = {
+    "http": ("http_proxy", "all_proxy"),
+    "https": ("https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"),
+}
+"""Variables, in upper or lower case, that keystoneauth1's requests obeys and our connections do not know, by scheme."""
 
 
 class Login(Protocol):
@@ -55,7 +58,8 @@ def is_one_request(remote: Remote, environ: Mapping[str, str]) -> bool:
     """Whether an application credential, known by its id, can be used over our own connections."""
     if remote.auth_type != APPLICATION_CREDENTIAL or set(remote.auth_options) != set(NEEDED):
         return False
-    return not any(environ.get(name) or environ.get(name.upper()) for name in SURROUNDINGS)
+    scheme = remote.auth_options["auth_url"].partition(":")[0].lower()
+    return not any(environ.get(name) or environ.get(name.upper()) for name in SURROUNDINGS.get(scheme, ()))
 
 
 class CredentialLogin:

@@ -193,8 +193,10 @@ async def test_other_credentials_and_surroundings_are_for_keystoneauth1() -> Non
     by_name = {**remote.auth_options, "username": "u"}
     assert is_one_request(remote, {"HOME": "/root", "NO_PROXY": "x"})
     assert not is_one_request(remote, {"https_proxy": "http://proxy:3128"})
-    assert not is_one_request(remote, {"HTTP_PROXY": "http://proxy:3128"})
     assert not is_one_request(remote, {"REQUESTS_CA_BUNDLE": "/ca.pem"})
+    plain = remote_at("http://keystone.test/v3")
+    assert not is_one_request(plain, {"HTTP_PROXY": "http://proxy:3128"})
+    assert is_one_request(plain, {"https_proxy": "http://proxy:3128", "REQUESTS_CA_BUNDLE": "/ca.pem"})
     assert not is_one_request(dataclasses.replace(remote, auth_options=by_name), {})
     assert not is_one_request(dataclasses.replace(remote, auth_type="v3password"), {})
     async with contextlib.aclosing(Kept(remote)) as kept:
