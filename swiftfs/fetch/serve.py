@@ -36,8 +36,7 @@ def main(descriptor: int, hello: Hello | None = None) -> int:
     """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code.
 
     ``hello`` says what to serve; None: the first message does."""
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
     gc.freeze()  # what is imported stays: it need not be looked through again and again
     with socket.socket(fileno=descriptor) as sock:

@@ -7,6 +7,7 @@ imported, so that the imports of both, and the network, go on side by side.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -94,6 +95,9 @@ def _become(sock: socket.socket, hello: Hello) -> NoReturn:
     """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone."""
     code = FAILED
     try:
+        for handler in list(logging.getLogger().handlers):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
         for entry in os.listdir("/proc/self/fd"):
             if int(entry) > 2 and int(entry) != sock.fileno():
                 with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ import pytest
 from swiftfs.fetch.start import Forked
 
 HELLO = """
-import json, os, socket, sys
+import json, logging, os, socket, sys
 from swiftfs.fetch import protocol
 from swiftfs.fetch.start import start_early
 hello = protocol.Hello(
@@ -22,6 +22,7 @@ hello = protocol.Hello(
     cache_min_free=0, chunk_size=8 << 20, streams=4, deadline=5.0, refresh=None, parent=os.getpid(),
 )
 ours, others = socket.socketpair()
+logging.getLogger().addHandler(logging.FileHandler(os.path.join(sys.argv[1], "log")))
 started = start_early(hello)
 others.close()
 pid = started.process.pid
