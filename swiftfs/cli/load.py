@@ -125,7 +125,7 @@ def load(
     or below .file-segments/ where the remote says use_segments_container = false. An interrupted load goes on where it
     was: finished segments are not sent again, and what an object has left behind is removed once it is proven.
 
-    Ctrl-C lets the uploads in flight finish; a second one ends at once.
+    Ctrl-C lets the uploads in flight finish, and no delete begins after it; a second one ends at once.
 
     \b
     Examples:

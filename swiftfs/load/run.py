@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import (
     ContainerNotFound,
     Incomplete,
+    Interrupted,
     SwiftFSError,
     UsageError,
     printable,
@@ -249,6 +250,9 @@ class _Run:
         return await self._delete(there)
 
     async def _delete(self, there: Destination) -> int:
+        # An upload looks at presses by itself; a delete must be kept from beginning, for nothing would undo it.
+        if self._interrupt.presses:
+            raise Interrupted("stopped before anything was deleted", hint="run it again to continue")
         self.tally.phase = "deleting"
         return await delete_all(self._client, self._request.container, there.doomed, dry_run=self._request.dry_run)
 

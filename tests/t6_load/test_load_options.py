@@ -15,9 +15,10 @@ from fakes.programs import write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Incomplete, LocalFileError, TooManyDeletes, TransferLimit, Unavailable, UsageError
+from swiftfs.errors import Incomplete, Interrupted, LocalFileError, TooManyDeletes, TransferLimit, Unavailable, UsageError
 from swiftfs.load.apply import load_rules
 from swiftfs.load.filters import FilterTexts, make_filters
+from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.manifest import manifest_digest, parse_manifest
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.plan import Compare
@@ -44,6 +45,7 @@ def load(
     source: DirectorySource | None = None,
     transfers: int = 4,
     large: LargePolicy | None = None,
+    interrupt: Interrupt | None = None,
 ) -> LoadResult:
     request = LoadRequest(
         source or DirectorySource(str(root), prefix),
@@ -55,7 +57,7 @@ def load(
         large=large or LargePolicy(),
         options=options,
     )
-    return asyncio.run(load_directory(store, request, Silent(), pause=no_pause))
+    return asyncio.run(load_directory(store, request, Silent(), interrupt=interrupt, pause=no_pause))
 
 
 def store_of(objects: Mapping[str, bytes]) -> MemorySwift:
@@ -252,6 +254,29 @@ def test_nothing_is_deleted_when_the_listing_breaks_off(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             load(store, tmp_path, options)
     assert store.bodies("c") == {"x": b"1", "y": b"2"}
+
+
+@pytest.mark.logs("nothing is deleted")
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "mirror"])
+def test_nothing_is_deleted_once_the_user_wants_to_stop(tmp_path: Path, clean: bool) -> None:
+    """One Ctrl-C while the container is listed ends --clean with every object still there and nothing sent; one while
+    the proof is listed ends --delete-extra with nothing deleted."""
+    write_tree(tmp_path, {"a": b"1"})
+    store = store_of({"x": b"1", "y": b"2"})
+    interrupt = Interrupt()
+
+    def press(method: str, _: str, name: str) -> None:
+        if (method, name) == ("GET", "") and (clean or store.puts()) and not interrupt.presses:
+            interrupt.press()
+
+    store.faults.append(press)
+    options = LoadOptions(clean=clean, delete_extra=not clean)
+    if clean:
+        with pytest.raises(Interrupted, match="before anything was deleted"):
+            load(store, tmp_path, options, interrupt=interrupt)
+    else:
+        assert isinstance(outcome_error(load(store, tmp_path, options, interrupt=interrupt)), Interrupted)
+    assert ({"x": b"1", "y": b"2"} | ({} if clean else {"a": b"1"})) == store.bodies("c")
 
 
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "mirror"])
