@@ -42,8 +42,9 @@ def filters_from(given: Mapping[str, Any]) -> Filters:
     """The filters of a command's arguments. Raises UsageError, and LocalFileError for a file that cannot be read."""
     from swiftfs.load.filters import FilterTexts, make_filters
 
+    included = given["include"] or given["include_from"]
     texts = FilterTexts(
-        include=[*given["include"], *_lines(given["include_from"])],
+        include=[*given["include"], *_lines(given["include_from"])] if included else None,
         exclude=[*given["exclude"], *_lines(given["exclude_from"])],
         rules=[*given["rules"], *_lines(given["filter_from"])],
         files=_lines(given["files_from"]) if given["files_from"] else None,

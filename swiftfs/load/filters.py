@@ -19,11 +19,11 @@ from swiftfs.load.globs import EVERYWHERE, compile_glob, directory_globs
 class FilterTexts:
     """What the user gave, each kind in its order, files of rules already read.
 
-    Globs to keep and to leave out, rules as ``+ GLOB``, ``- GLOB`` or ``!``, names of files (None: not given), and
-    sizes in bytes, both inclusive (None: no limit).
+    Globs to keep (None: not given, empty: none is kept) and to leave out, rules as ``+ GLOB``, ``- GLOB`` or ``!``,
+    names of files (None: not given), and sizes in bytes, both inclusive (None: no limit).
     """
 
-    include: Sequence[str] = ()
+    include: Sequence[str] | None = None
     exclude: Sequence[str] = ()
     rules: Sequence[str] = ()
     files: Sequence[str] | None = None
@@ -84,11 +84,12 @@ class Filters:
 def make_filters(texts: FilterTexts) -> Filters:
     """The filters that rclone makes of the same options: globs to keep first, then those to leave out, then rules.
 
-    A glob to keep leaves out whatever no rule mentions. Raises UsageError for a rule that cannot be understood and for
+    Globs to keep leave out whatever no rule mentions, also when there are none of them in the files named: an empty
+    list never means everything. Raises UsageError for a rule that cannot be understood and for
     ``--files-from`` beside other filters.
     """
     draft = _Draft()
-    for glob in texts.include:
+    for glob in texts.include or ():
         draft.add(True, glob)
     for glob in texts.exclude:
         draft.add(False, glob)
@@ -99,7 +100,7 @@ def make_filters(texts: FilterTexts) -> Filters:
             draft.add(rule[0] == "+", rule[2:])
         else:
             raise UsageError(f"filter '{printable(rule)}' is no rule", hint="write '+ GLOB', '- GLOB' or '!'")
-    if texts.include:
+    if texts.include is not None:
         draft.add(False, EVERYWHERE)
     if texts.files is None:
         return Filters(tuple(draft.files), tuple(draft.directories), min_size=texts.min_size, max_size=texts.max_size)

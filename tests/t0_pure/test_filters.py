@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from swiftfs.cli.filtering import filters_from
 from swiftfs.errors import UsageError
 from swiftfs.load.filters import Filters, FilterTexts, make_filters, rule_lines
 
@@ -76,8 +77,39 @@ def test_filters_keep_what_rclone_keeps(
     """Whatever globs and rules are given, the files that are kept are those that the real rclone lists."""
     options = [f"--include={one}" for one in include] + [f"--exclude={one}" for one in exclude]
     options += [f"--filter={one}" for one in given_rules]
-    filters = make_filters(FilterTexts(include, exclude, given_rules))
+    filters = make_filters(FilterTexts(include or None, exclude, given_rules))
     assert rclone_keeps(tree, options) == [path for path in TREE if filters.keeps(path)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.sampled_from(["include", "exclude", "filter", "files"]), st.lists(globs, max_size=2)))
+@example({"include": []})
+@example({"exclude": []})
+@example({"filter": []})
+@example({"files": []})
+@example({"include": [], "exclude": ["a/"]})
+@example({"include": [], "filter": ["a.c"]})
+@example({"include": [], "files": []})
+@example({"exclude": [], "files": []})
+def test_files_of_filters_keep_what_rclone_keeps(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[str]]
+) -> None:
+    """Whatever files of filters are given, also empty ones, the files kept are those that the real rclone lists, and
+    what it refuses is refused."""
+    top = tmp_path_factory.mktemp("lists")
+    for kind, lines in files.items():
+        sign = "+ " if kind == "filter" else ""
+        (top / kind).write_text("# a comment\n\n" + "".join(f"{sign}{line}\n" for line in lines))
+    listed = rclone_keeps(tree, [f"--{kind}-from={top / kind}" for kind in files])
+    given_files = {f"{kind}_from": (str(top / kind),) for kind in files}
+    nothing = dict.fromkeys(("include", "include_from", "exclude", "exclude_from", "rules", "filter_from"), ())
+    limits = dict.fromkeys(("min_size", "max_size"))
+    try:
+        filters = filters_from({**nothing, "files_from": (), **limits, **given_files})
+    except UsageError:
+        assert listed is None
+    else:
+        assert listed == [path for path in TREE if filters.keeps(path)]
 
 
 @settings(max_examples=30, deadline=None)
