@@ -87,16 +87,20 @@ def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
     filters = filters_from(given)
 
     async def job(client: Client, path: RemotePath) -> None:
-        from swiftfs.swift.removal import delete_objects, every
+        from swiftfs.load.sizes import within_sizes
+        from swiftfs.swift.removal import delete_objects
 
         _need_container(path)
         inside = f"{path.prefix}/" if path.prefix else ""
 
-        def keeps(entry: ListingEntry) -> bool:
-            return filters.keeps(entry.name.removeprefix(inside), entry.size)
+        async def choose(entries: list[ListingEntry]) -> list[ListingEntry]:
+            def keeps(entry: ListingEntry) -> bool:
+                return filters.keeps(entry.name.removeprefix(inside), entry.size if entry.is_directory_marker else None)
 
-        chosen = keeps if filters.active else every
-        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, keeps=chosen)
+            return await within_sizes(client, path.container, [one for one in entries if keeps(one)], filters)
+
+        chosen = choose if filters.active else None
+        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, choose=chosen)
         log.info("%s %d objects", "would delete" if dry_run else "deleted", count)
 
     with_client(remote_path, job)

@@ -23,6 +23,7 @@ from swiftfs.load.ports import Store
 from swiftfs.load.reading import digest
 from swiftfs.load.segments import LargePolicy, large_etag
 from swiftfs.load.side_by_side import each
+from swiftfs.load.sizes import within_sizes
 from swiftfs.load.source import Omitted, Refused
 from swiftfs.load.stored_large import StoredLarge
 from swiftfs.model import Kind, ListingEntry, ObjectInfo, in_dataset
@@ -152,15 +153,18 @@ class _Check:
 
     async def _listed(self) -> dict[str, ListingEntry]:
         """The objects of the dataset that the filters let a check see, without directory markers."""
-        request = self._request
-        return {
-            entry.name: entry
-            async for page in self._store.list_objects(request.container, prefix=request.prefix)
-            for entry in page
-            if not entry.is_directory_marker
-            and in_dataset(entry.name, request.prefix)
-            and request.filters.keeps(entry.name.removeprefix(request.prefix), entry.size)
-        }
+        container, prefix, filters = self._request.container, self._request.prefix, self._request.filters
+        entries: dict[str, ListingEntry] = {}
+        async for page in self._store.list_objects(container, prefix=prefix):
+            named = [
+                entry
+                for entry in page
+                if not entry.is_directory_marker
+                and in_dataset(entry.name, prefix)
+                and filters.keeps(entry.name.removeprefix(prefix))
+            ]
+            entries.update((entry.name, entry) for entry in await within_sizes(self._store, container, named, filters))
+        return entries
 
     def _extra(self, entries: dict[str, ListingEntry], names: set[str]) -> None:
         if not self._request.one_way:

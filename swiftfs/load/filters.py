@@ -54,18 +54,23 @@ class Filters:
     @property
     def active(self) -> bool:
         """Whether anything is left out at all."""
-        sized = self.min_size is not None or self.max_size is not None
-        return bool(self.of_files or self.of_directories or sized or self.files is not None)
+        return bool(self.of_files or self.of_directories or self.sized or self.files is not None)
+
+    @property
+    def sized(self) -> bool:
+        """Whether a file's size matters."""
+        return self.min_size is not None or self.max_size is not None
+
+    def fits(self, size: int) -> bool:
+        """Whether ``size`` bytes are within the limits."""
+        return (self.min_size is None or size >= self.min_size) and (self.max_size is None or size <= self.max_size)
 
     def keeps(self, path: str, size: int | None = None) -> bool:
         """Whether the file ``path`` of ``size`` bytes is looked at; ``size`` None asks of the path alone."""
         if self.files is not None:
             return path in self.files
-        if size is not None:
-            if self.min_size is not None and size < self.min_size:
-                return False
-            if self.max_size is not None and size > self.max_size:
-                return False
+        if size is not None and not self.fits(size):
+            return False
         return _decision(self.of_files, path) and self.enters(path.rpartition("/")[0])
 
     def enters(self, directory: str) -> bool:

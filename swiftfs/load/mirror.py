@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import TooManyDeletes, printable
 from swiftfs.load.figures import noun_text
 from swiftfs.load.plan import wanted
+from swiftfs.load.sizes import within_sizes
 from swiftfs.model import ListingEntry, in_dataset
 from swiftfs.swift.removal import delete_names
 
 if TYPE_CHECKING:
     from swiftfs.load.filters import Filters
     from swiftfs.load.options import LoadOptions
+    from swiftfs.swift.heads import Heading
     from swiftfs.swift.removal import Deleting
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def directories_of(names: Iterable[str]) -> set[str]:
 def is_doomed(
     entry: ListingEntry, prefix: str, filters: Filters, names: Collection[str], directories: Collection[str]
 ) -> bool:
-    """Whether the entry is to be deleted when the source has ``names`` in ``directories``.
+    """Whether the entry, by its name, is to be deleted when the source has ``names`` in ``directories``.
 
     With neither: whether it is among all that the filters let a command see below ``prefix``.
     """
@@ -46,7 +48,7 @@ def is_doomed(
         return False
     path = entry.name.removeprefix(prefix)
     if not entry.is_directory_marker:
-        return filters.keeps(path, entry.size)
+        return filters.keeps(path)
     directory = entry.name.rstrip("/")
     return directory not in directories and filters.enters(path.rstrip("/"))
 
@@ -81,11 +83,12 @@ class Destination:
         self.entries = []
         self._names = self._spared = ()
 
-    def add(self, page: list[ListingEntry]) -> None:
-        """Take note of one page."""
+    async def add(self, store: Heading, container: str, page: list[ListingEntry]) -> None:
+        """Take note of one page of ``container``. Raises what a HEAD raises, where a size decides what is deleted."""
         if self._options.deletes:
             options, spared = self._options, self._spared
             gone = [one for one in page if is_doomed(one, self._prefix, options.filters, spared, self._directories)]
+            gone = await within_sizes(store, container, gone, options.filters)
             self.doomed.extend(gone)
             if self._options.clean:
                 names = {entry.name for entry in gone}

@@ -236,7 +236,7 @@ class _Run:
         there = Destination(request.prefix, request.options, names)
         try:
             async for page in self._client.list_objects(request.container, prefix=request.prefix):
-                there.add(page)
+                await there.add(self._client, request.container, page)
         except ContainerNotFound:
             if not request.dry_run:
                 await self._client.create_container(request.container, storage_policy=request.storage_policy)

@@ -6,7 +6,6 @@ object's size: where they are asked for, HEADs get them, in parallel and in the 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, NotFound
 from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.swift.heads import heads
 
 if TYPE_CHECKING:
     from swiftfs.swift.client import Client
 
-HEADS_AT_ONCE = 32
-"""HEAD requests at once; as many as connections of a client."""
 NANOSECONDS = 10**9
 NO_TIME = 946_684_800 * NANOSECONDS
 """2000-01-01: what rclone shows for directories, which have no time."""
@@ -66,20 +64,10 @@ async def items(
 async def _described(
     client: Client, container: str, page: list[ListingEntry], inside: str, top: str, *, mtimes: bool
 ) -> AsyncIterator[Item]:
-    places = asyncio.Semaphore(HEADS_AT_ONCE)
-
-    async def head(entry: ListingEntry) -> ObjectInfo | None:
-        if not (mtimes or entry.may_be_large):
-            return None
-        async with places:
-            try:
-                return await client.head(container, entry.name)
-            except NotFound:
-                return None
-
     entries = [entry for entry in page if not entry.is_directory_marker]
-    infos = await asyncio.gather(*(head(entry) for entry in entries))
-    for entry, info in zip(entries, infos, strict=True):
+    infos = await heads(client, container, [entry for entry in entries if mtimes or entry.may_be_large])
+    for entry in entries:
+        info = infos.get(entry.name)
         path = top + entry.name.removeprefix(inside)
         if info is not None:
             yield _of_info(info, path, precise=entry.last_modified)

@@ -9,18 +9,16 @@ Nothing is deleted after a listing that failed: all names are read before the fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, UsageError, printable
 from swiftfs.model import Kind, ListingEntry, ObjectInfo, Segment, is_segment_place
+from swiftfs.swift.heads import HEADS_AT_ONCE
 
 if TYPE_CHECKING:
     from swiftfs.swift.client import Client
-
-HEADS_AT_ONCE = 32
-"""HEAD requests at once, as many as connections of a client."""
 
 
 class BulkOutcome(Protocol):
@@ -47,11 +45,6 @@ class Deleting(Protocol):
     async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkOutcome: ...
 
 
-def every(entry: ListingEntry) -> bool:
-    """No filter: each entry is meant."""
-    return True
-
-
 async def delete_objects(
     client: Client,
     container: str,
@@ -59,18 +52,19 @@ async def delete_objects(
     *,
     dry_run: bool,
     say: Callable[[str], None],
-    keeps: Callable[[ListingEntry], bool] = every,
+    choose: Callable[[list[ListingEntry]], Awaitable[list[ListingEntry]]] | None = None,
 ) -> int:
     """Delete the object ``prefix``, or all below the directory of that name; returns how many there were.
 
-    Only entries that ``keeps`` sees are meant. With ``dry_run`` each is only named to ``say``. Raises
+    Only entries that ``choose`` returns are meant (None: all). With ``dry_run`` each is only named to ``say``. Raises
     ContainerNotFound, also for a directory that is not there, UsageError for a filter of a single object, and
     Incomplete when some could not be deleted.
     """
     inside = f"{prefix}/" if prefix else ""
     entries = [entry async for page in client.list_objects(container, prefix=inside) for entry in page]
     missing = not entries
-    entries = [entry for entry in entries if keeps(entry)]
+    if choose is not None:
+        entries = await choose(entries)
     names = [entry.name for entry in entries]
     suspects = [entry.name for entry in entries if entry.may_be_large]
     if prefix and missing:
@@ -78,7 +72,7 @@ async def delete_objects(
             await client.head(container, prefix)
         except NotFound:
             raise ContainerNotFound("directory not found", container=container, object=prefix) from None
-        if keeps is not every:
+        if choose is not None:
             raise UsageError("filters choose among what lies in a directory, and this is one object", object=prefix)
         names = suspects = [prefix]
     if dry_run:

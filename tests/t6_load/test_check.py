@@ -119,6 +119,20 @@ def test_filters_choose_on_both_sides(tmp_path: Path) -> None:
     assert found(store_of({"a.jpg": b"1", "c.tmp": b"3"}), tmp_path, request) == {"a.jpg": "="}
 
 
+@pytest.mark.parametrize("kind", [Kind.DLO, Kind.SLO])
+def test_limits_of_size_mean_the_bytes_of_a_large_object(tmp_path: Path, kind: Kind) -> None:
+    """A check looks at the same files on both sides also where a listing does not tell a large object's size."""
+    write_tree(tmp_path, {"large": b"x" * 4096, "small": b"s"})
+    store = store_of({"small": b"s"})
+    store.store_large("c", "large", b"x" * 4096, kind)
+    store.store_large("c", "extra", b"x" * 4096, kind)
+    for limits, symbols in (
+        (FilterTexts(min_size=2048), {"large": "=", "extra": "-"}),
+        (FilterTexts(max_size=2048), {"small": "="}),
+    ):
+        assert found(store, tmp_path, CheckRequest("c", size_only=True, filters=make_filters(limits))) == symbols
+
+
 def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
     """A file that is no regular file, and an object that the store does not give out, are errors, not differences."""
     write_tree(tmp_path, {"a": b"1", "b": b"2"})

@@ -15,7 +15,17 @@ from fakes.programs import write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Incomplete, Interrupted, LocalFileError, TooManyDeletes, TransferLimit, Unavailable, UsageError
+from swiftfs.errors import (
+    Incomplete,
+    Interrupted,
+    LocalFileError,
+    NotFound,
+    SwiftFSError,
+    TooManyDeletes,
+    TransferLimit,
+    Unavailable,
+    UsageError,
+)
 from swiftfs.load.apply import load_rules
 from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.interrupt import Interrupt
@@ -27,6 +37,7 @@ from swiftfs.load.report import outcome_error, summary_lines
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.source import DirectorySource, Refused
+from swiftfs.model import Kind
 
 MIB = 1024 * 1024
 
@@ -254,6 +265,45 @@ def test_nothing_is_deleted_when_the_listing_breaks_off(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             load(store, tmp_path, options)
     assert store.bodies("c") == {"x": b"1", "y": b"2"}
+
+
+@pytest.mark.parametrize("kind", [Kind.DLO, Kind.SLO])
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "mirror"])
+def test_limits_of_size_mean_the_bytes_of_a_large_object(tmp_path: Path, clean: bool, kind: Kind) -> None:
+    """What a load deletes is chosen by a large object's bytes, not by those of its manifest, which a listing shows; and
+    only what the limits ask about costs a HEAD."""
+    store = store_of({"small": b"s" * 1024, "tiny": b"t"})
+    store.store_large("c", "large", b"x" * 4096, kind)
+    store.store_large("c", "left/large", b"x" * 4096, kind)
+    few = make_filters(FilterTexts(exclude=["/left/"], max_size=2048))
+    load(store, tmp_path, LoadOptions(filters=few, clean=clean, delete_extra=not clean))
+    assert sorted(store.held["c"]) == ["large", "left/large"]
+    assert [name for method, _, name in store.log if method == "HEAD"] == ["large"]
+
+    many = make_filters(FilterTexts(min_size=2048, max_size=4096))
+    load(store, tmp_path, LoadOptions(filters=many, clean=clean, delete_extra=not clean))
+    assert store.bodies("c") == {}
+
+
+def test_nothing_is_deleted_by_a_size_that_is_not_known(tmp_path: Path) -> None:
+    """A large object that the store does not describe ends the run before anything is sent or deleted; one that is gone
+    since the listing does not."""
+    write_tree(tmp_path, {"a": b"1"})
+    store = store_of({"x": b"1"})
+    store.store_large("c", "large", b"x" * 4096, Kind.DLO)
+    errors: list[SwiftFSError] = [NotFound("not found"), Unavailable("the store answers with status 503")]
+
+    def fail(method: str, _: str, name: str) -> None:
+        if (method, name) == ("HEAD", "large"):
+            raise errors[-1]
+
+    store.faults.append(fail)
+    options = LoadOptions(filters=make_filters(FilterTexts(max_size=2048)), clean=True)
+    with pytest.raises(Unavailable):
+        load(store, tmp_path, options)
+    assert sorted(store.bodies("c")) == ["large", "x"]
+    errors.pop()
+    assert load(store, tmp_path, options).deleted == 1
 
 
 @pytest.mark.logs("nothing is deleted")

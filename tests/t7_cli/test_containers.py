@@ -93,7 +93,8 @@ def test_a_dry_run_names_everything_and_removes_nothing(
 def test_large_objects_take_their_segments_along(
     container: str, cloud: Cloud, here: Path, local_environ: dict[str, str]
 ) -> None:
-    """A DLO of rclone's and an SLO of swiftclient's leave nothing behind that nobody would ever find."""
+    """A DLO of rclone's and an SLO of swiftclient's leave nothing behind that nobody would ever find, and
+    a limit of size means their bytes."""
     (here / "big").mkdir()
     (here / "big" / "one").write_bytes(random.Random(3).randbytes(250_000))
     dlo = ("rclone", "copy", "--swift-chunk-size", "90k", here / "big", f"{container}/dlo")
@@ -111,6 +112,10 @@ def test_large_objects_take_their_segments_along(
     slo = ("swift", "upload", "--use-slo", "-S", "90000", "--segment-container", f"{name}_segments", name, "big/one")
     check(*slo, environ=openrc, cwd=here)
     assert len(names(f"{container}_segments", local_environ) or []) == 6
+    limits = ("--max-size", "100K", "--dry-run")
+    assert [f"would delete {name}" for name in sorted(NAMES)] == check(
+        "swiftfs", "delete", container, *limits, environ=local_environ
+    ).splitlines()
     check("swiftfs", "delete", container, environ=local_environ)
     assert names(container, local_environ) == []
     assert names(f"{container}_segments", local_environ) == []

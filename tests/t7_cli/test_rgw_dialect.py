@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from fakes.fault_proxy import FaultProxy
 from fakes.large_objects import put_dlo, put_slo
-from fakes.programs import check, mounted, through, tree_of, write_tree
+from fakes.programs import check, mounted, run, through, tree_of, write_tree
 from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
 from fakes.tokens import token_of
 
@@ -188,6 +188,24 @@ def test_a_second_load_sends_nothing(store: Store, tmp_path: Path) -> None:
         puts = [one for one in seen if one.method == "PUT" and one.target.count("/") > 4]
 
     assert puts == []
+
+
+def test_limits_of_size_mean_the_bytes_of_a_large_object(store: Store, tmp_path: Path) -> None:
+    """What delete would delete, what ls lists and what a check looks at go by an object's own bytes, although the
+    listing shows those of a manifest."""
+    place = f"{store.source}/large"
+    for limits, expected in (
+        (["--min-size", "100K"], ["dynamic.bin", "static.bin"]),
+        (["--max-size", "100K"], []),
+        (["--min-size", "1M"], []),
+    ):
+        doomed = check("swiftfs", "delete", place, *limits, "--dry-run", environ=store.environ)
+        assert [f"would delete large/{name}" for name in expected] == doomed.splitlines()
+        listed = check("swiftfs", "ls", place, *limits, environ=store.environ)
+        assert [f"{len(LARGE):9d} {name}" for name in expected] == listed.splitlines()
+        size_only = ["--size-only", "--combined", "-"]
+        done = run("swiftfs", "check", tmp_path, place, *limits, *size_only, environ=store.environ)
+        assert [f"- {name}" for name in expected] == sorted(done.out.splitlines())
 
 
 def test_purge_leaves_nothing(store: Store, tmp_path: Path) -> None:
