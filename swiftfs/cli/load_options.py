@@ -32,7 +32,10 @@ _OPTIONS = (
         help="Do nothing at all if more objects would be deleted.",
     ),
     click.option(
-        "--max-transfer", type=LIMIT, metavar="SIZE", help="Begin no more objects after so many bytes; exit code 8."
+        "--max-transfer",
+        type=LIMIT,
+        metavar="SIZE",
+        help="End before the object that would go past so many bytes; exit code 8.",
     ),
     click.option("--bwlimit", type=LIMIT, metavar="RATE", help="Bytes a second at the most, KiB without a unit: 10M."),
     click.option(

@@ -104,7 +104,7 @@ class ArchiveUpload(HeldUpload):
 
     async def _read_all(self, batches: Iterator[Batch], steps: dict[str, Step[SourceObject]]) -> None:
         for batch in batches:
-            if self._halted.is_set():
+            if self._is_over:
                 return
             await self._budget.take(batch.cost)
             left = batch.cost
@@ -149,7 +149,7 @@ class StreamUpload(HeldUpload):
 
     async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
         batch: list[HeldObject | PassingObject | Refused | Withdrawn] | None = []
-        while batch is not None and not self._halted.is_set():
+        while batch is not None and not self._is_over:
             left = self._stream.wanted
             await self._budget.take(left)
             allowance = left
@@ -187,10 +187,12 @@ class StreamUpload(HeldUpload):
             self._tally.size += source.size if source.claimed is None else 0
 
     async def _passing(self, source: PassingObject) -> None:
-        if not self._within_limit(source.size):
+        if not self._begin(source.claimed or 0):
             return
         if self._dry_run:
             await self._in_thread(source.exhaust)
+            if source.claimed is None:
+                self._grow(source.size)
             self._tally.sent += 1
             self._tally.sent_size += source.size
             self._tally.moved += source.size

@@ -68,7 +68,10 @@ T = TypeVar("T")
 
 
 class LargeUpload:
-    """The large objects of one run into ``container``; ``places`` are the run's transfers, one for each segment."""
+    """The large objects of one run into ``container``; ``places`` are the run's transfers, one for each segment.
+
+    ``grow`` is told the bytes of each segment of an object of unknown size before it is sent, and may raise.
+    """
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class LargeUpload:
         tally: Tally,
         halted: threading.Event,
         journal: Journal,
+        grow: Callable[[int], None],
     ) -> None:
         self._store = store
         self._container = container
@@ -96,6 +100,7 @@ class LargeUpload:
         self._tally = tally
         self._halted = halted
         self._journal = journal
+        self._grow = grow
         self._home = there.home
         self._home_made = asyncio.Lock()
         self._has_home = policy.in_container
@@ -232,6 +237,8 @@ class LargeUpload:
                     return False
                 if number == self._limits.max_segments:
                     raise Rejected(f"it has more than the {number * most:,} bytes that segments of this size may have")
+                if sending.size is None:
+                    self._grow(length)
             if not self._is_stored(sending, number, md5, stored):
                 async with self._places:
                     await self._put(sending, number, md5, HeldBody(buffer[:length]))

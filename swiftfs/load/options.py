@@ -14,7 +14,7 @@ class LoadOptions:
 
     ``immutable``: an object that differs is an error of its file, never replaced. ``delete_extra`` deletes what the
     source does not have, after everything is proven; ``clean`` deletes all before anything is sent. ``max_delete``
-    objects at the most may go (None: any number). Once ``max_transfer`` bytes have been begun no further object is.
+    objects at the most may go (None: any number). No object is begun that would go past ``max_transfer`` bytes.
     ``manifest`` writes the dataset's manifest at the end.
     """
 

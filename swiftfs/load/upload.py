@@ -98,6 +98,7 @@ class Upload:
     ) -> None:
         self._options = options or LoadOptions()
         self._begun = 0
+        self._full = False
         self._store = store
         self._container = container
         self._transfers = transfers
@@ -128,6 +129,7 @@ class Upload:
             tally=tally,
             halted=halted,
             journal=self._journal,
+            grow=self._grow,
         )
 
     async def run(self, pending: Iterator[Step[SourceObject]], count: int) -> Outcome:
@@ -151,7 +153,7 @@ class Upload:
 
     async def _check(self, pending: Iterator[Step[SourceObject]]) -> None:
         for number, step in enumerate(pending):
-            if self._halted.is_set():
+            if self._is_over:
                 return
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)  # what is known at once would keep the loop from everything else
@@ -231,7 +233,7 @@ class Upload:
 
     async def _transfer(self) -> None:
         while (job := await self._next()) is not None:
-            if self._halted.is_set() or not self._within_limit(job.source.size):
+            if self._is_over or not self._begin(job.source.size):
                 continue
             if self._dry_run:
                 self._tally.sent += 1
@@ -252,17 +254,27 @@ class Upload:
         """The next job for a transfer that has settled its last one; None: there is none any more."""
         return await self._queue.get()
 
-    def _within_limit(self, size: int) -> bool:
-        """Whether one more object may be begun; the end of the run when --max-transfer has been reached."""
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing new is to be started. What runs is within --max-transfer and goes on to its end."""
+        return self._full or self._halted.is_set()
+
+    def _begin(self, size: int) -> bool:
+        """Whether ``size`` bytes more may be begun; the end of the run when they would go past --max-transfer."""
         limit = self._options.max_transfer
-        if limit is not None and self._begun >= limit:
+        if limit is not None and self._begun + size > limit:
             self._outcome.fatal = self._outcome.fatal or TransferLimit(
-                f"the limit of --max-transfer, {limit:,} bytes, is reached"
+                f"what is next would go past --max-transfer, {limit:,} bytes: {self._begun:,} have been begun"
             )
-            self._halted.set()
+            self._full = True
             return False
         self._begun += size
         return True
+
+    def _grow(self, size: int) -> None:
+        """Begin ``size`` bytes of an object whose size shows at its end. Raises Interrupted when they may not be."""
+        if not self._begin(size):
+            raise Interrupted("stopped at --max-transfer")
 
     async def _send(self, job: _Job) -> None:
         source = job.source

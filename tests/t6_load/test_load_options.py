@@ -378,17 +378,30 @@ def test_a_dry_run_names_what_it_would_do_and_does_nothing(tmp_path: Path, caplo
         assert summary_lines(result)[0] == f"would delete {len(deleted)} object{'s' * (len(deleted) > 1)}"
 
 
-def test_the_limit_of_bytes_ends_a_run_with_its_own_code(tmp_path: Path) -> None:
-    """--max-transfer begins no object once so many bytes have been begun; the run ends with rclone's exit code 8."""
+@pytest.mark.parametrize(("limit", "sent"), [(25, 2), (30, 3), (60, 6), (9, 0), (0, 0)])
+def test_the_limit_of_bytes_ends_a_run_with_its_own_code(tmp_path: Path, limit: int, sent: int) -> None:
+    """--max-transfer begins no object that would go past so many bytes; the run ends with rclone's exit code 8, unless
+    all of it was within the limit."""
     write_tree(tmp_path, {f"{number}": b"x" * 10 for number in range(6)})
     store = MemorySwift()
-    result = load(store, tmp_path, LoadOptions(max_transfer=25), transfers=1)
-    assert len(store.puts()) == 3
-    assert isinstance(outcome_error(result), TransferLimit)
-    assert result.untried == 3
-    assert outcome_error(result).exit_code == 8  # type: ignore[union-attr]
-    again = load(store, tmp_path, LoadOptions(max_transfer=30), transfers=1)
+    result = load(store, tmp_path, LoadOptions(max_transfer=limit), transfers=1)
+    assert (len(store.puts()), result.untried) == (sent, 6 - sent)
+    error = outcome_error(result)
+    assert (0 if sent == 6 else 8) == (0 if error is None else error.exit_code)
+    again = load(store, tmp_path, LoadOptions(max_transfer=60 - 10 * sent), transfers=1)
     assert outcome_error(again) is None
+
+
+def test_a_single_file_does_not_go_past_the_limit_of_bytes(tmp_path: Path) -> None:
+    """A file that is larger than --max-transfer is not begun, in one piece or in segments; what runs is finished."""
+    write_tree(tmp_path, {"1": b"x" * (3 * MIB), "2": b"x" * (8 * MIB)})
+    for cutoff in (2 * MIB, 64 * MIB):
+        store = MemorySwift()
+        large = LargePolicy(cutoff=cutoff, segment_size=MIB)
+        result = load(store, tmp_path, LoadOptions(max_transfer=4 * MIB), large=large)
+        assert list(store.bodies("c")) == ["1"]
+        assert store.counters.sent == 3 * MIB
+        assert isinstance(outcome_error(result), TransferLimit)
 
 
 def test_the_manifest_is_what_was_loaded(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from fakes.memory_swift import MemorySwift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Incomplete
+from swiftfs.errors import Incomplete, TransferLimit
 from swiftfs.load import large, passing, stream_source
 from swiftfs.load.archive import ArchiveError, RefusedMember
 from swiftfs.load.member import Limits
+from swiftfs.load.options import LoadOptions
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
@@ -333,6 +334,24 @@ def test_a_member_too_large_for_memory_goes_in_segments_as_it_comes(kind: str) -
     assert (again.sent, again.skipped, store.puts()) == (0, 4, [])
     assert not [one for one in store.log if one[0] == "MANIFEST"]
     assert load(server, MemorySwift(), dry_run=True).sent_size == result.size
+
+
+@pytest.mark.logs("would send")
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_limit_of_bytes_holds_for_members_of_any_size(kind: str, dry_run: bool) -> None:
+    """Of a member that would go past --max-transfer no object is made, and no more bytes are sent than the limit,
+    whether it says its size beforehand or not; a run that stays within it is whole."""
+    server = FileServer(MAKERS[kind](LARGE), ranges=False)
+    store = MemorySwift(held={"c": {}})
+    result = load(server, store, options=LoadOptions(max_transfer=4 << 20), dry_run=dry_run)
+    assert isinstance(outcome_error(result), TransferLimit)
+    assert set(store.bodies("c")) == (set() if dry_run else {"before"})
+    assert store.counters.sent <= 4 << 20
+    assert (result.sent, result.failures) == (1, ())
+    total = sum(len(body) for _, body in LARGE)
+    assert outcome_error(load(server, store, options=LoadOptions(max_transfer=total), dry_run=dry_run)) is None
 
 
 @pytest.mark.usefixtures("small_memory")
