@@ -22,6 +22,9 @@ _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _OWN = frozenset({"transform", "sha256", "strip-components"})
 """Options of `load` that a pipeline file says with its own keys."""
 
+PATHS = frozenset({"config", "exclude-from", "files-from", "filter-from", "include-from", "log-file", "summary-json"})
+"""Options of `load` whose values are paths of this machine."""
+
 Option = bool | int | float | str
 
 
@@ -99,10 +102,11 @@ def parse_pipeline(document: Mapping[str, object], path: str) -> Pipeline:
         source = os.path.join(above, source)
     if rules is not None and rules not in PRESETS:
         rules = os.path.join(above, rules)
-    return Pipeline(source, sha256, strip, rules, text("destination"), _options(document.get("options", {}), origin))
+    options = _options(document.get("options", {}), origin, above)
+    return Pipeline(source, sha256, strip, rules, text("destination"), options)
 
 
-def _options(table: object, origin: str) -> dict[str, Option | tuple[Option, ...]]:
+def _options(table: object, origin: str, above: str) -> dict[str, Option | tuple[Option, ...]]:
     if not isinstance(table, dict):
         raise UsageError(f"{origin}: options must be a table")
     options: dict[str, Option | tuple[Option, ...]] = {}
@@ -114,5 +118,12 @@ def _options(table: object, origin: str) -> dict[str, Option | tuple[Option, ...
         values = tuple(value) if isinstance(value, list) else (value,)
         if not all(isinstance(one, Option) for one in values):
             raise UsageError(f"{origin}: options: {name} must be true, false, a number or text, or a list of them")
-        options[name] = values if isinstance(value, list) else value
+        if name in PATHS:
+            values = tuple(_placed(one, above) for one in values)
+        options[name] = values if isinstance(value, list) else values[0]
     return options
+
+
+def _placed(value: Option, above: str) -> Option:
+    """A path where the pipeline's file is, the directory ``above``; ``-`` is standard input and stays."""
+    return os.path.join(above, value) if isinstance(value, str) and value not in {"", "-"} else value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swiftfs.cli.app import app
 from swiftfs.errors import UsageError
-from swiftfs.load.pipeline import Pipeline, parse_pipeline
+from swiftfs.load.pipeline import PATHS, Pipeline, parse_pipeline
 
 
 def test_a_pipeline_becomes_the_arguments_of_load() -> None:
@@ -27,6 +29,31 @@ def test_a_pipeline_becomes_the_arguments_of_load() -> None:
     options += ["--strip-components=1", "--transform=/data/sets/my-rules.toml", "--", "/data/sets/Food-11.zip"]
     assert pipeline.arguments() == [*options, "chi:c"]
     assert pipeline.arguments("other:d") == [*options, "other:d"]
+
+
+def test_paths_in_options_begin_at_the_file() -> None:
+    """Every file that an option names lies where the pipeline's file does, unless it is absolute; standard input stays
+    what it is."""
+    options = {"exclude-from": ["skip.txt", "/etc/skip", "-"], "summary-json": "out/run.json", "exclude": "skip.txt"}
+    pipeline = parse_pipeline({"source": "a.zip", "options": options}, "/data/sets/food11.toml")
+    assert pipeline.arguments() == [
+        "--exclude-from=/data/sets/skip.txt",
+        "--exclude-from=/etc/skip",
+        "--exclude-from=-",
+        "--summary-json=/data/sets/out/run.json",
+        "--exclude=skip.txt",
+        "--",
+        "/data/sets/a.zip",
+    ]
+
+
+def test_every_option_that_names_a_file_is_known_to() -> None:
+    """An option of load whose value is a file is one whose relative path begins at the pipeline's file."""
+    load = app.get_command(click.Context(app), "load")
+    assert load is not None
+    options = [one for one in load.params if isinstance(one, click.Option)]
+    files = [one for one in options if one.metavar == "FILE" or isinstance(one.type, click.Path)]
+    assert {name.removeprefix("--") for one in files for name in one.opts} == PATHS
 
 
 def test_urls_and_presets_are_no_paths() -> None:

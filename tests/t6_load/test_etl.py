@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 import yaml
+from fakes.programs import write_tree
 
 from swiftfs.load.pipeline import read_pipeline
 
@@ -81,6 +83,22 @@ def test_one_command_does_what_the_three_stages_of_the_compose_file_do(
     assert "verified 66 objects" in once.stdout
     assert listed(container, local_environ) == listed(f"{container}-staged", local_environ)
     assert "class_10/10_21.jpg" in listed(container, local_environ)
+
+
+@pytest.mark.cloud
+def test_files_in_options_lie_beside_the_pipeline(tmp_path: Path, local_environ: dict[str, str]) -> None:
+    """What a pipeline's options read and write is where the file is, wherever the command is run."""
+    write_tree(tmp_path, {"tree/a.jpg": b"1", "tree/b.tmp": b"2", "skip.txt": b"*.tmp\n"})
+    pipeline = tmp_path / "p.toml"
+    pipeline.write_text(
+        'source = "tree"\n[options]\nexclude-from = "skip.txt"\nsummary-json = "run.json"\nlog-file = "run.log"\n'
+    )
+    container = f"etl-{uuid4().hex[:8]}"
+    ended = swiftfs("-v", "etl", pipeline, f"local:{container}", environ=local_environ)
+    assert ended.returncode == 0, ended.stderr
+    assert swiftfs("ls", f"local:{container}", environ=local_environ).stdout.split() == ["1", "a.jpg"]
+    assert json.loads((tmp_path / "run.json").read_text())["sent"] == 1
+    assert (tmp_path / "run.log").exists()
 
 
 def test_the_compose_file_keeps_what_others_rely_on() -> None:
