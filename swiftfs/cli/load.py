@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swiftfs.cli.load_options import load_options, options_from, rate_from
-from swiftfs.cli.parameters import DURATION, SIZE
+from swiftfs.cli.parameters import DURATION, KIB_SIZE
 from swiftfs.cli.saying import is_logged, is_quiet, show_moves
 from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
 
@@ -70,11 +70,13 @@ WORK = ("swiftfs.load.journal", "swiftfs.load.upload", "swiftfs.load.run")
     "--multi-thread-cutoff",
     default="256M",
     show_default=True,
-    type=SIZE,
-    help="Files from this size on are sent in segments.",
+    type=KIB_SIZE,
+    help="Files from this size on are sent in segments; KiB without a unit.",
 )
 @click.option(
-    "--segment-size", type=SIZE, help="Bytes of a segment, at least 1M; by default a 64th of the file, 8M to 1G."
+    "--segment-size",
+    type=KIB_SIZE,
+    help="Size of a segment, KiB without a unit, at least 1M; by default a 64th of the file, 8M to 1G.",
 )
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
 @load_options

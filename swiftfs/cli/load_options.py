@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from swiftfs.cli.filtering import filter_options, filters_from
-from swiftfs.cli.parameters import LIMIT
+from swiftfs.cli.parameters import BANDWIDTH, LIMIT
 
 if TYPE_CHECKING:
     from swiftfs.load.options import LoadOptions
@@ -27,17 +27,19 @@ _OPTIONS = (
     click.option("--clean", is_flag=True, help="First delete all objects that are there."),
     click.option(
         "--max-delete",
-        type=click.IntRange(0),
+        type=click.IntRange(-1),
         metavar="N",
-        help="Do nothing at all if more objects would be deleted.",
+        help="Do nothing at all if more objects would be deleted; -1: any number may.",
     ),
     click.option(
         "--max-transfer",
         type=LIMIT,
         metavar="SIZE",
-        help="End before the object that would go past so many bytes; exit code 8.",
+        help="End before the object that would go past so many bytes, KiB without a unit; exit code 8.",
     ),
-    click.option("--bwlimit", type=LIMIT, metavar="RATE", help="Bytes a second at the most, KiB without a unit: 10M."),
+    click.option(
+        "--bwlimit", type=BANDWIDTH, metavar="RATE", help="Bytes a second at the most, KiB without a unit: 10M."
+    ),
     click.option(
         "--tpslimit", type=click.FloatRange(0), metavar="N", help="Requests a second at the most; 0: any number."
     ),
@@ -75,7 +77,7 @@ def options_from(given: Mapping[str, Any]) -> LoadOptions:
         filters=filters_from(given),
         delete_extra=given["delete_extra"],
         clean=given["clean"],
-        max_delete=given["max_delete"],
+        max_delete=None if given["max_delete"] == -1 else given["max_delete"],
         max_transfer=given["max_transfer"],
         manifest=given["manifest"],
     )

@@ -8,16 +8,19 @@ from typing import Any
 
 import click
 
-_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:iB?|B)?\Z", re.IGNORECASE)
+_UNITS = {unit: 1 << 10 * power for power, unit in enumerate(("B", "K", "M", "G", "T", "P", "E"))}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTPE]?)(iB?|B)?\Z", re.IGNORECASE)
 _SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
 
 class Size(click.ParamType[int]):
-    """Bytes, with rclone's binary suffixes: ``20G``, ``512Ki``, ``1.5M``; a bare number is bytes."""
+    """Bytes, with rclone's binary suffixes: ``20G``, ``512Ki``, ``1.5M``; a number without one counts ``bare``."""
 
     name = "size"
+
+    def __init__(self, bare: str) -> None:
+        self._bare = bare
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Raises click's error for anything else."""
@@ -26,11 +29,11 @@ class Size(click.ParamType[int]):
         match = _SIZE.match(str(value).strip())
         if not match:
             self.fail(f"'{value}' is not a size; write for example 512M or 20G", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2].upper()])
+        return int(float(match[1]) * _UNITS[match[2].upper() or ("B" if match[3] else self._bare)])
 
 
 class Limit(click.ParamType[int | None]):
-    """Bytes as rclone's limits take them: as :class:`Size`, but a bare number is KiB; None for ``off``."""
+    """Bytes as rclone's limits take them: as :data:`KIB_SIZE`; None for ``off``."""
 
     name = "size"
 
@@ -38,10 +41,25 @@ class Limit(click.ParamType[int | None]):
         """Raises click's error for anything else."""
         if value is None or isinstance(value, int):
             return value
+        return None if str(value).strip().lower() == "off" else KIB_SIZE.convert(value, param, ctx)
+
+
+class Bandwidth(click.ParamType[int | None]):
+    """Bytes a second that may be sent, as rclone's ``--bwlimit`` takes them: one rate, or those of sending and of
+    receiving as ``UP:DOWN``, of which the first counts; None for ``off``. A timetable is refused."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Raises click's error for anything else."""
+        if value is None or isinstance(value, int):
+            return value
         text = str(value).strip()
-        if text.lower() == "off":
-            return None
-        return SIZE.convert(f"{text}K" if text[-1:].isdigit() else text, param, ctx)
+        if "," in text:
+            self.fail(f"'{value}' is a timetable, which swiftfs does not keep; write one rate, 10M", param, ctx)
+        # That of receiving is a rate as well, or a mistake, although nothing here asks for it.
+        rates = [LIMIT.convert(rate, param, ctx) for rate in text.split(":", 1)]
+        return rates[0]
 
 
 class Duration(click.ParamType[float | None]):
@@ -111,7 +129,11 @@ def switches_of(command: click.Command) -> dict[str, str | None]:
     return found
 
 
-SIZE = Size()
+SIZE = Size("B")
+"""Of what rclone does not have: a bare number is bytes."""
+KIB_SIZE = Size("K")
+"""Of what rclone has too: a bare number is KiB."""
 LIMIT = Limit()
+BANDWIDTH = Bandwidth()
 DURATION = Duration()
 PERMISSIONS = Permissions()
