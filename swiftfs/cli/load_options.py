@@ -20,7 +20,7 @@ _OPTIONS = (
     click.option("-c", "--checksum", is_flag=True, help="Skip what has the same size and MD5. The default."),
     click.option("--size-only", is_flag=True, help="Skip what has the same size."),
     click.option("--ignore-existing", is_flag=True, help="Skip what is there, whatever it holds."),
-    click.option("-u", "--update", is_flag=True, help="Skip also what differs and is newer in the container."),
+    click.option("-u", "--update", is_flag=True, help="Of what differs, skip also what is newer in the container."),
     click.option("-I", "--ignore-times", is_flag=True, help="Skip nothing."),
     click.option("--immutable", is_flag=True, help="An object that differs is an error and stays as it is."),
     click.option("--delete-extra", is_flag=True, help="At the end, delete the objects that the source does not have."),
@@ -65,14 +65,18 @@ def options_from(given: Mapping[str, Any]) -> LoadOptions:
     if len(modes) > 1:
         raise UsageError(f"--{modes[0].value} and --{modes[1].value} exclude each other")
     compare = modes[0] if modes else Compare.CONTENT
+    if given["update"] and compare in {Compare.NAME, Compare.NOTHING}:
+        raise UsageError(f"--update and --{compare.value} exclude each other")
     if given["immutable"] and compare is Compare.NOTHING:
         raise UsageError("--immutable and --ignore-times exclude each other")
     if given["clean"] and given["delete_extra"]:
         raise UsageError("--clean and --delete-extra exclude each other")
-    if given["manifest"] and compare in {Compare.SIZE, Compare.NAME, Compare.TIME}:
-        raise UsageError(f"--manifest needs every file compared by content, which --{compare.value} does not do")
+    if given["manifest"] and (given["update"] or compare in {Compare.SIZE, Compare.NAME}):
+        mode = "update" if given["update"] else compare.value
+        raise UsageError(f"--manifest needs every file compared by content, which --{mode} does not do")
     return LoadOptions(
         compare=compare,
+        update=given["update"],
         immutable=given["immutable"],
         filters=filters_from(given),
         delete_extra=given["delete_extra"],

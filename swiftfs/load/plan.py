@@ -43,8 +43,6 @@ class Compare(Enum):
     SIZE = "size-only"
     NAME = "ignore-existing"
     """That it is there."""
-    TIME = "update"
-    """Size and MD5; of those that differ, an object that is newer than the file."""
     NOTHING = "ignore-times"
 
 

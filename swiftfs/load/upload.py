@@ -207,7 +207,7 @@ class Upload:
         """Whether the object that differs from ``source`` is to be replaced. Raises Conflict when it must not be."""
         if self._options.immutable:
             raise Conflict("differs from the object that is there, which --immutable keeps as it is")
-        if self._options.compare is Compare.TIME:
+        if self._options.update:
             try:
                 info = await self._store.head(self._container, source.name)
             except ContainerNotFound:

@@ -26,7 +26,6 @@ class Local:
     ("compare", "same_size", "other_size", "large", "missing"),
     [
         (Compare.CONTENT, Action.COMPARE, Action.SEND, Action.ASK, Action.SEND),
-        (Compare.TIME, Action.COMPARE, Action.SEND, Action.ASK, Action.SEND),
         (Compare.SIZE, Action.SKIP, Action.SEND, Action.ASK, Action.SEND),
         (Compare.NAME, Action.SKIP, Action.SKIP, Action.SKIP, Action.SEND),
         (Compare.NOTHING, Action.SEND, Action.SEND, Action.ASK, Action.SEND),

@@ -1,4 +1,4 @@
-"""cli.parameters: sizes and rates, meant as rclone means them."""
+"""The values of a load's options: sizes, rates and modes, meant as rclone means them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from swiftfs.cli.load import load
 from swiftfs.cli.load_options import options_from
 from swiftfs.cli.parameters import BANDWIDTH, KIB_SIZE, LIMIT, SIZE
+from swiftfs.errors import UsageError
 
 RCLONE = Path(sys.executable).with_name("rclone")
 
@@ -80,3 +81,20 @@ def test_any_number_of_deletes_is_asked_for_as_with_rclone() -> None:
     """``--max-delete -1``, rclone's default, is understood."""
     context = load.make_context("load", ["a", "b:c", "--max-delete", "-1"])
     assert options_from(context.params).max_delete is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--size-only", "--checksum"], "exclude each other"),
+        (["--update", "--ignore-times"], "--update and --ignore-times exclude each other"),
+        (["--update", "--ignore-existing"], "--update and --ignore-existing exclude each other"),
+        (["--update", "--manifest"], "which --update does not do"),
+        (["--size-only", "--manifest"], "which --size-only does not do"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(flags: list[str], said: str) -> None:
+    """Which of two modes was meant is not guessed, and no manifest is written of what was not compared."""
+    context = load.make_context("load", ["a", "b:c", *flags])
+    with pytest.raises(UsageError, match=said):
+        options_from(context.params)

@@ -56,6 +56,8 @@ def sent(cloud: Cloud, since: int, below: str) -> list[str]:
         ("--size-only", ["new", "size"]),
         ("--ignore-existing", ["new"]),
         ("--update", ["content", "new", "size"]),
+        ("--update --checksum", ["content", "new", "size"]),
+        ("--update --size-only", ["new", "size"]),
         ("--ignore-times", ["content", "new", "newer", "same", "size"]),
         ("--immutable", ["new"]),
     ],
@@ -70,7 +72,7 @@ def test_each_flag_sends_what_it_means_and_what_rclone_sends(
     tree = aged(tmp_path / "now", NOW, AGES)
     for program, command in (("swiftfs", ["load"]), ("rclone", ["copy", "--retries", "1"])):
         since = offset(cloud.proxy_log)
-        words = [*command, tree, f"local:{container}/{program}", *([flag] if flag else [])]
+        words = [*command, tree, f"local:{container}/{program}", *(flag or "").split()]
         done = run(program, *words, environ=local_environ)
         assert (done.code != 0) is (flag == "--immutable"), done.err
         assert sent(cloud, since, f"{container}/{program}/") == expected, program

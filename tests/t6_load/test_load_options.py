@@ -110,7 +110,7 @@ def test_update_asks_only_of_what_differs_and_leaves_what_is_newer(tmp_path: Pat
     for name, mtime in (("newer", 10**18 + 1), ("older", 10**18 - 1)):
         stored = store.held["c"][name]
         store.held["c"][name] = replace(stored, info=replace(stored.info, mtime=mtime))
-    result = load(store, tmp_path, LoadOptions(compare=Compare.TIME))
+    result = load(store, tmp_path, LoadOptions(update=True))
     assert sorted(store.puts()) == ["new", "older"]
     assert sorted(name for method, _, name in store.log if method == "HEAD") == ["newer", "older"]
     assert (result.skipped, result.trusted, outcome_error(result)) == (2, 1, None)
