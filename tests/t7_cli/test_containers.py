@@ -90,6 +90,24 @@ def test_a_dry_run_names_everything_and_removes_nothing(
     assert sorted(NAMES) == names(container, local_environ)
 
 
+def test_what_swiftfs_keeps_is_listed_and_deleted_as_any_object(
+    container: str, here: Path, local_environ: dict[str, str]
+) -> None:
+    """A manifest is shown and counted, as rclone shows it, is left out by a filter, and goes with a delete."""
+    loaded = check("swiftfs", "load", here / "tree", container, "--manifest", environ=local_environ)
+    name = f".swiftfs/manifest-{loaded.split('manifest ')[1].strip()}.jsonl"
+    shown = sorted([*NAMES, name])
+    assert shown == names(container, local_environ)
+    for program in ("swiftfs", "rclone"):
+        lines = check(program, "ls", container, environ=local_environ).splitlines()
+        assert shown == sorted(line[10:] for line in lines)
+    assert "Total objects: 5" in check("swiftfs", "size", container, environ=local_environ)
+    dataset = check("swiftfs", "ls", container, "--exclude", "/.swiftfs/**", environ=local_environ)
+    assert sorted(NAMES) == sorted(line[10:] for line in dataset.splitlines())
+    check("swiftfs", "delete", container, environ=local_environ)
+    assert names(container, local_environ) == []
+
+
 def test_large_objects_take_their_segments_along(
     container: str, cloud: Cloud, here: Path, local_environ: dict[str, str]
 ) -> None:
