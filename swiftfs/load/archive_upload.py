@@ -187,6 +187,7 @@ class StreamUpload(HeldUpload):
             self._tally.size += source.size if source.claimed is None else 0
 
     async def _passing(self, source: PassingObject) -> None:
+        self._large.check_passing(source)
         if not self._begin(source.claimed or 0):
             return
         if self._dry_run:

@@ -116,6 +116,15 @@ class LargeUpload:
         # What can only be read from its beginning would be read twice for its MD5: from a bound on, segments save that.
         return not is_seekable(source) and not self._policy.forbidden and source.size >= SEQUENTIAL_CUTOFF
 
+    def check_passing(self, source: PassingObject) -> None:
+        """Raise Rejected when large objects are switched off: in one piece a member has to be held, or read twice."""
+        if self._policy.forbidden:
+            size = f"at least {source.size:,}" if source.claimed is None else f"{source.claimed:,}"
+            raise Rejected(
+                f"it has {size} bytes, which only segments can take on the way, and large objects are switched off",
+                hint="swiftfs extract the archive and load the directory",
+            )
+
     async def send(self, source: SourceObject, content_type: str | None, there: ObjectInfo | None = None) -> Proof:
         """Store the object and prove it; what is ``there`` stays when it is the same object of the same segments.
 

@@ -340,6 +340,23 @@ def test_a_member_too_large_for_memory_goes_in_segments_as_it_comes(kind: str) -
 @pytest.mark.usefixtures("small_memory")
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("kind", MAKERS)
+def test_no_large_object_is_made_where_they_are_switched_off(kind: str, dry_run: bool) -> None:
+    """A member that could only go in segments is refused with that reason, and the others go."""
+    store = MemorySwift(held={"c": {}})
+    policy = LargePolicy(forbidden=True)
+    result = load(FileServer(MAKERS[kind](LARGE), ranges=False), store, large_policy=policy, dry_run=dry_run)
+    reasons = reasons_of(result)
+    assert set(reasons) == {"big", "even"}
+    assert all("large objects are switched off; swiftfs extract" in reason for reason in reasons.values())
+    assert "it has 5,300,000 bytes" in reasons["big"] or "it has at least 2,097,152 bytes" in reasons["big"]
+    assert set(store.bodies("c")) == (set() if dry_run else {"before", "behind"})
+    assert result.sent == 2
+
+
+@pytest.mark.logs("would send")
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("kind", MAKERS)
 def test_a_limit_of_bytes_holds_for_members_of_any_size(kind: str, dry_run: bool) -> None:
     """Of a member that would go past --max-transfer no object is made, and no more bytes are sent than the limit,
     whether it says its size beforehand or not; a run that stays within it is whole."""
