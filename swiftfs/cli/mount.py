@@ -177,9 +177,10 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
 
 def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
     """Serve the mount. The fetch process gets ready while this one imports what it needs itself."""
+    from swiftfs.fetch.__main__ import main as serve_fetching
     from swiftfs.fetch.start import start_early
 
-    fetch = start_early(settings.hello())
+    fetch = start_early(settings.hello(), serve_fetching)
     gc.disable()  # what is imported stays: looking through it takes a twentieth of the time
     from swiftfs.mount import session
 

@@ -76,9 +76,15 @@ def start(how: Spawn = spawn) -> Started:
             raise
 
 
-def start_early(hello: Hello) -> Started | None:
-    """A fetch process that knows from the start what to serve: a fork of this process, which must have one thread and
-    no loop. None when there can be none now: who needs it tries again and says why not."""
+class Serve(Protocol):
+    """What a fetch process does with its end of the socket and what it is to serve, until it ends with an exit code."""
+
+    def __call__(self, descriptor: int, hello: Hello, /) -> int: ...
+
+
+def start_early(hello: Hello, serve: Serve) -> Started | None:
+    """A fetch process that knows from the start what to ``serve``: a fork of this process, which must have one thread
+    and no loop. None when there can be none now: who needs it tries again and says why not."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:
@@ -87,11 +93,11 @@ def start_early(hello: Hello) -> Started | None:
             ours.close()
             return None
         if pid == 0:
-            _become(theirs, hello)
+            _become(theirs, hello, serve)
         return Started(ours, Forked(pid), greeted=True)
 
 
-def _become(sock: socket.socket, hello: Hello) -> NoReturn:
+def _become(sock: socket.socket, hello: Hello, serve: Serve) -> NoReturn:
     """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone."""
     code = FAILED
     try:
@@ -107,9 +113,7 @@ def _become(sock: socket.socket, hello: Hello) -> NoReturn:
         os.close(nothing)
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(TITLE)
-        from swiftfs.fetch.__main__ import main
-
-        code = main(sock.detach(), hello)
+        code = serve(sock.detach(), hello)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

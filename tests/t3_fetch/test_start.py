@@ -16,6 +16,7 @@ from swiftfs.fetch.start import Forked
 HELLO = """
 import json, logging, os, socket, sys
 from swiftfs.fetch import protocol
+from swiftfs.fetch.__main__ import main
 from swiftfs.fetch.start import start_early
 hello = protocol.Hello(
     remote="nowhere", container="c", prefix="", index_dir=sys.argv[1], cache_dir=sys.argv[1], cache_size=0,
@@ -23,7 +24,7 @@ hello = protocol.Hello(
 )
 ours, others = socket.socketpair()
 logging.getLogger().addHandler(logging.FileHandler(os.path.join(sys.argv[1], "log")))
-started = start_early(hello)
+started = start_early(hello, main)
 others.close()
 pid = started.process.pid
 """
