@@ -27,6 +27,7 @@ from swiftfs.fs.file import Fetcher, File
 from swiftfs.fs.pattern import Plan
 from swiftfs.fs.ranges import Ranges
 from swiftfs.fs.slowest import Slowest, Wait
+from swiftfs.model import Kind
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
@@ -101,6 +102,7 @@ class Vfs:
         self._chunk_size = chunk_size
         self._ranges = Ranges(cache, fetcher, self, chunk_size=chunk_size, streams=streams)
         self._files: OrderedDict[int, File] = OrderedDict()
+        self._to_look_up: set[int] = set()
         self._touched: set[str] = set()
         self._late: OrderedDict[tuple[str, int], tuple[float, DeadlineExceeded]] = OrderedDict()
         self._generation = self._index.generation()
@@ -144,7 +146,9 @@ class Vfs:
     def refreshed(self) -> tuple[Change, ...] | None:
         """The index was rebuilt: returns what changed since the last time; None when it must be taken for everything.
 
-        Versions that were being read stay readable from the cache, for an inode is one version.
+        Versions that were being read stay readable from the cache, for an inode is one version. A large object that
+        was stored again with the same bytes keeps its inode, but its requests are pinned by time: from now on by the
+        new one.
         """
         if self._index.replaced():
             opened = self._open_index()
@@ -153,11 +157,13 @@ class Vfs:
             self._former, self._index = self._index, opened
             self._generation = self._index.generation()
             self._files.clear()
+            self._to_look_up.clear()
             self.ahead.replaced()
             return None
         generation = self._index.generation()
         changes = self._index.changes_since(self._generation)
         self._generation = generation
+        self._to_look_up = {ino for ino, file in self._files.items() if file.kind != Kind.PLAIN}
         self.ahead.refreshed()
         return changes
 
@@ -332,13 +338,15 @@ class Vfs:
 
     def _file(self, ino: int) -> File:
         file = self._files.get(ino)
-        if file is not None:
+        if file is not None and ino not in self._to_look_up:
             self._files.move_to_end(ino)
             return file
         version = self._index.version(ino)
         if version is None:
             raise Changed("the file has changed or gone since it was opened")
+        self._to_look_up.discard(ino)
         file = self._files[ino] = self._file_from(ino, version)
+        self._files.move_to_end(ino)
         if len(self._files) > KEPT_FILES:
             self._files.popitem(last=False)
         return file

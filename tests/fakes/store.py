@@ -14,6 +14,7 @@ from swiftfs.errors import Changed, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import Bad, Forget, Have, HavePieces, Message, Touch, Want, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.vfs import Vfs
+from swiftfs.model import Kind
 
 
 @dataclass
@@ -22,7 +23,7 @@ class MemoryFetcher:
 
     ``failures`` maps an object's name to the errors that its next fetches end with. ``asked`` and ``fetched`` record
     what was asked for without waiting and what went over the imaginary network. ``hang`` blocks every fetch until it
-    is set.
+    is set. ``stored`` has the times at which objects were stored: a large one is refused to who pins an earlier time.
     """
 
     account: str
@@ -36,6 +37,7 @@ class MemoryFetcher:
     asked: list[Message] = field(default_factory=list)
     fetched: list[tuple[str, int]] = field(default_factory=list)
     fetched_spans: list[tuple[str, int, int]] = field(default_factory=list)
+    stored: dict[str, int] = field(default_factory=dict)
     hang: trio.Event | None = None
     deadline: float = 60.0
 
@@ -100,6 +102,8 @@ class MemoryFetcher:
             raise NotFound("not found", object=want.name)
         if hashlib.md5(whole).hexdigest() != want.etag:
             raise Changed("the object has changed in the store", object=want.name)
+        if want.kind != Kind.PLAIN and want.last_modified < self.stored.get(want.name, 0):
+            raise Changed("the object was stored again", object=want.name)
         self.fetched_spans.append((want.name, start, min(stop, len(whole))))
         return whole[start:stop]
 

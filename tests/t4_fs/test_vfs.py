@@ -28,7 +28,7 @@ from swiftfs.index.build import Index
 from swiftfs.index.entry import Resolved, Source
 from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.index.schema import discard, index_path
-from swiftfs.model import ListingEntry
+from swiftfs.model import Kind, ListingEntry, ObjectInfo
 
 ACCOUNT, CONTAINER = "http://store/v1/AUTH_x", "c"
 CHUNK = 4096
@@ -188,6 +188,37 @@ async def test_a_replaced_object_is_another_inode(make_tree) -> None:  # type: i
     assert ino_of(tree.vfs, "b") == same
     assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 100) == b"new!" * 10
     assert await tree.vfs.read(old, 0, 100) == b"old" * 10
+
+
+@pytest.mark.trio
+async def test_a_large_object_that_was_stored_again_with_the_same_bytes_goes_on(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """After a refresh the same inode is read under the new time, by pages and by chunks; that is no new opening."""
+    content = body(64 * CHUNK, 7)
+    etag = hashlib.md5(content).hexdigest()
+    tree = make_tree({"big": content}, chunk_size=16 * CHUNK)
+
+    def store(moment: int) -> None:
+        tree.fetcher.stored["big"] = moment
+        builder = tree.index.builder()
+        info = ObjectInfo("big", len(content), etag, moment, Kind.SLO)
+        builder.add([Resolved(ListingEntry("big", len(content), etag, moment, slo_etag=etag), info)])
+        builder.finish(1)
+
+    store(10**9)
+    tree.vfs.refreshed()
+    ino = ino_of(tree.vfs, "big")
+    page = slice(50 * CHUNK, 51 * CHUNK)
+    assert await tree.vfs.read(ino, page.start, CHUNK) == content[page]
+
+    store(2 * 10**9)
+    with pytest.raises(Changed):
+        await tree.vfs.read(ino, 20 * CHUNK, CHUNK)
+    assert tree.vfs.refreshed() == ()
+
+    assert ino_of(tree.vfs, "big") == ino
+    for start, size in [(20, 1), (40, 1), (32, 16), (1, 62)]:
+        assert await tree.vfs.read(ino, start * CHUNK, size * CHUNK) == content[start * CHUNK :][: size * CHUNK]
+    assert tree.vfs.counters.opens == 1
 
 
 @pytest.mark.trio

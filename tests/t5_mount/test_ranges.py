@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakes.large_objects import put_dlo, put_slo
-from fakes.programs import check, write_tree
+from fakes.programs import check, until, write_tree
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote
@@ -144,3 +145,28 @@ def test_pages_of_a_large_object_of_segments_are_right_and_cost_no_more(
     assert 0 < sum(gets(dataset, start)) <= 1.3 * len(pages) * 4096
 
     assert path.read_bytes() == whole
+
+
+def test_an_slo_that_was_stored_again_with_the_same_bytes_reads_on(dataset: Dataset, remote: Remote) -> None:
+    """An open file of it reads on after the next refresh, where nothing was cached yet."""
+    segments = [random.Random(number).randbytes(2 * MIB) for number in range(3)]
+    whole = b"".join(segments)
+    asyncio.run(put_slo(remote, dataset.container, "again.bin", segments))
+    mountpoint = dataset.mount("--chunk-size", "1M", "--prefetch", "off")
+    with (mountpoint / "again.bin").open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 4096, 0) == whole[:4096]
+        # Requests are pinned by whole seconds: until the store has given it a later one, nothing has changed for them.
+        stored = modified(dataset)
+        until(
+            lambda: asyncio.run(put_slo(remote, dataset.container, "again.bin", segments)) or modified(dataset) > stored
+        )
+        check("swiftfs", "refresh", mountpoint, environ=dataset.environ)
+
+        assert os.pread(file.fileno(), 4096, 5 * MIB) == whole[5 * MIB : 5 * MIB + 4096]
+    assert (mountpoint / "again.bin").read_bytes() == whole
+
+
+def modified(dataset: Dataset) -> str:
+    """When the large object was stored last, to the second."""
+    listed = json.loads(check("swiftfs", "lsjson", dataset.source, environ=dataset.environ))
+    return str(next(one["ModTime"] for one in listed if one["Name"] == "again.bin"))[:19]
