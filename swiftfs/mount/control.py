@@ -46,20 +46,25 @@ async def serve(
     streams: Mapping[str, StreamCommand],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer commands until cancelled; removes the socket then. ``streams`` are those that a stream follows."""
+    """Answer commands until cancelled; removes its socket then. ``streams`` are those that a stream follows."""
     _make_way(path)
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours: tuple[int, int] | None = None
     try:
         with _umask(0o177):
             await listening.bind(os.fspath(path))
+        ours = _identity(path)
         listening.listen(BACKLOG)
         task_status.started()
         places = trio.Semaphore(MOST_CLIENTS)
         handler = functools.partial(_answer, commands=commands, streams=streams, places=places)
         await trio.serve_listeners(handler, [trio.SocketListener(listening)])
     finally:
+        # A mount that was detached lazily may end long after another took its place, and the name of its socket. As
+        # long as ours is open, no other gets its inode number.
+        if ours is not None and ours == _identity(path):
+            _remove(path)
         listening.close()
-        _remove(path)
 
 
 async def _answer(
@@ -116,6 +121,15 @@ def _make_way(path: Path) -> None:
     """A directory of our own for the socket, and no leftover of a mount that was killed."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what is at ``path``; None when nothing is."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove(path: Path) -> None:

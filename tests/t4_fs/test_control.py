@@ -53,6 +53,21 @@ async def test_no_request_ends_the_socket(tmp_path: Path, sent: bytes) -> None:
 
 
 @pytest.mark.trio
+async def test_a_socket_that_another_has_replaced_is_left_alone(tmp_path: Path) -> None:
+    """A mount that ends after its successor at the same place has begun takes nothing of it along."""
+    path = tmp_path / "run" / "socket"
+    async with trio.open_nursery() as successor:
+        async with trio.open_nursery() as first:
+            await first.start(control.serve, path, {}, {})
+            await successor.start(control.serve, path, {"status": status}, {})
+            first.cancel_scope.cancel()
+
+        assert await answer(path, b'{"command": "status"}') == {"well": True}
+        successor.cancel_scope.cancel()
+    assert not path.exists()
+
+
+@pytest.mark.trio
 async def test_connections_are_answered_some_at_a_time(tmp_path: Path) -> None:
     """However many connect, no more than a few are looked at, and all get their answer in the end."""
     begun = 0

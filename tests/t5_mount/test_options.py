@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.programs import check, run, tree_of, until, write_tree
+from fakes.programs import check, mounted, run, tree_of, until, write_tree
 
 from swiftfs.cli.mount import ACCEPTED, ACCEPTED_WITH_VALUE
 from swiftfs.mount.kernel import READ_AHEAD_KB
@@ -196,7 +196,7 @@ def test_a_disk_without_the_room_to_leave_free_gets_no_cache(dataset: Dataset) -
 
 def test_a_busy_mount_is_detached_when_told(dataset: Dataset) -> None:
     """``umount --lazy`` of a mount in use takes it out of the tree at once; the open file reads on to its end, and the
-    processes end when it is closed."""
+    processes end when it is closed, whatever was mounted in its place since."""
     mountpoint = dataset.mount("--prefetch", "off")
     path = max(mountpoint.rglob("*.jpg"), key=lambda found: found.stat().st_size)
     content = (dataset.tree / path.relative_to(mountpoint)).read_bytes()
@@ -207,10 +207,13 @@ def test_a_busy_mount_is_detached_when_told(dataset: Dataset) -> None:
 
         assert not os.path.ismount(mountpoint)
         assert list(mountpoint.iterdir()) == []
+        successor = mounted(dataset.source, mountpoint, "--cache-dir", dataset.work / "other", environ=dataset.environ)
+        dataset.stack.enter_context(successor)
         assert b"".join(iter(lambda: file.read(40_000), b"")) == content
         assert os.path.exists(f"/proc/{status['pid']}/exe")
     for pid in (status["pid"], status["fetch_pid"]):
         until(lambda pid=pid: not os.path.exists(f"/proc/{pid}/exe"))
+    assert status["pid"] != dataset.status(mountpoint)["pid"]
 
 
 def test_a_hangup_shows_what_is_new(dataset: Dataset) -> None:
