@@ -97,7 +97,7 @@ class Child:
         """Send now what the socket takes, the rest from :meth:`_send_unsent`. Never waits."""
         if self._socket is None:
             return
-        data: bytes | memoryview = protocol.frame(message)
+        data: bytearray | memoryview = protocol.frame(message)
         if not self._unsent:
             try:
                 sent = self._socket.send(data)

@@ -21,7 +21,7 @@ class Link:
         self._writer = writer
         self._unframer = protocol.Unframer()
         self._bodies: list[bytes] = []
-        self._out: list[bytes] = []
+        self._out: list[bytearray] = []
 
     async def hello(self) -> Hello | None:
         """The first message; None when the other side is gone."""
@@ -52,7 +52,8 @@ class Link:
     def _flush(self) -> None:
         out, self._out = self._out, []
         if not self._writer.is_closing():
-            self._writer.write(b"".join(out))
+            # A frame may hold a whole chunk: it is not copied for its own sake.
+            self._writer.write(memoryview(out[0]) if len(out) == 1 else b"".join(out))
 
     async def drain(self) -> None:
         """Wait until what was sent has left this process."""

@@ -250,10 +250,12 @@ _to_fetch: msgspec.msgpack.Decoder[ToFetch] = msgspec.msgpack.Decoder(ToFetch)
 _from_fetch: msgspec.msgpack.Decoder[FromFetch] = msgspec.msgpack.Decoder(FromFetch)
 
 
-def frame(message: Message) -> bytes:
-    """A message as it goes over the socket."""
-    body = _encoder.encode(message)
-    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+def frame(message: Message) -> bytearray:
+    """A message as it goes over the socket; what it carries is copied once."""
+    buffer = bytearray(LENGTH_BYTES)
+    _encoder.encode_into(message, buffer, LENGTH_BYTES)
+    buffer[:LENGTH_BYTES] = (len(buffer) - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
+    return buffer
 
 
 class Unframer:
@@ -275,7 +277,8 @@ class Unframer:
             end = start + LENGTH_BYTES + length
             if len(buffer) < end:
                 break
-            bodies.append(bytes(buffer[start + LENGTH_BYTES : end]))
+            with memoryview(buffer) as view:
+                bodies.append(bytes(view[start + LENGTH_BYTES : end]))
             start = end
         del buffer[:start]
         return bodies

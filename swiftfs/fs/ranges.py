@@ -2,21 +2,25 @@
 
 A part of a chunk comes from the chunk where the cache holds that, else from its pieces. What is missing is fetched in
 pieces or with its whole chunk, as :class:`swiftfs.fs.pattern.Pattern` plans.
+
+What the disk does not take is fetched in pieces always, and not ahead: a whole chunk, or several of them, would push
+each other out of memory before they are read.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from swiftfs.cache.names import PIECE_BYTES
 from swiftfs.fetch.protocol import READAHEAD, Bad, HavePieces, Message, Want, Wants
-from swiftfs.fs.pattern import Pattern, Plan
+from swiftfs.fs.pattern import LONGEST_WINDOW, Pattern, Plan
 
 if TYPE_CHECKING:
     from swiftfs.cache.reader import Reader as CacheReader
     from swiftfs.fs.file import File
+    from swiftfs.fs.unstored import Unstored
 
 KEPT_PATTERNS = 256
 """Large objects whose reading is watched."""
@@ -48,9 +52,17 @@ class Ranges:
     """Reads parts of large objects. ``streams`` chunks may be ahead of a reader at the most."""
 
     def __init__(
-        self, cache: CacheReader, fetcher: PieceFetcher, waiting: Waiting, *, chunk_size: int, streams: int
+        self,
+        cache: CacheReader,
+        fetcher: PieceFetcher,
+        waiting: Waiting,
+        unstored: Unstored,
+        *,
+        chunk_size: int,
+        streams: int,
     ) -> None:
         self._cache = cache
+        self._unstored = unstored
         self._fetcher = fetcher
         self._waiting = waiting
         self._chunk_size = chunk_size
@@ -60,6 +72,8 @@ class Ranges:
     def plan(self, file: File, offset: int, stop: int) -> Plan:
         """What to fetch for a read of ``[offset, stop)``; asks for what to have ahead. Never waits."""
         plan = self._pattern(file).read(offset, stop)
+        if self._unstored.needed:
+            return plan
         missing = [number for number in plan.ahead if not self._cache.find(file.key, number)]
         if missing:
             self._fetcher.ask(Wants([file.want(number, number + 1, READAHEAD) for number in missing]))
@@ -78,6 +92,7 @@ class Ranges:
         pieces: dict[int, bytes] = {}
         for attempt in range(READ_ATTEMPTS):
             pieces |= self._cache.read_pieces(file.pieces_key, file.size, chunk, first, last)
+            pieces |= self._in_memory(file, pieces, first, last)
             missing = [piece for piece in range(first, last) if piece not in pieces]
             if not missing:
                 if attempt == 0:
@@ -86,11 +101,13 @@ class Ranges:
                 skipped = base + start - first * PIECE_BYTES
                 return data[skipped : skipped + stop - start]
             if attempt == 0:
-                if plan.whole or stop - start == length:
+                to_disk = not self._unstored.needed
+                if to_disk and (plan.whole or stop - start == length):
                     self._pattern(file).fetched_chunk(chunk)
                     return None
-                missing = self._with_more(file, chunk, missing, min(plan.stop, base + length))
-                if self._pattern(file).is_dense(chunk, len(missing) * PIECE_BYTES):
+                more = base + stop + LONGEST_WINDOW if plan.whole else plan.stop
+                missing = self._with_more(file, chunk, missing, min(more, base + length))
+                if to_disk and self._pattern(file).is_dense(chunk, len(missing) * PIECE_BYTES):
                     self._pattern(file).fetched_chunk(chunk)
                     return None
                 self._waiting.miss(file, chunk)
@@ -104,7 +121,7 @@ class Ranges:
             self._pattern(file).fetched_pieces(chunk, (want.stop - want.first) * PIECE_BYTES)
             for have in await self._waiting.wait(file, chunk, lambda want=want: self._fetcher.pieces(want)):  # type: ignore[misc]
                 if have.data is not None:
-                    pieces |= _cut(have.first, have.data)
+                    pieces |= cut(have.first, have.data)
         return None  # the cache loses them again and again: a whole chunk can come in the answer
 
     def bad(self, key: str, chunk: int) -> None:
@@ -117,7 +134,19 @@ class Ranges:
         if end <= after:
             return missing
         there = self._cache.find_pieces(file.pieces_key, chunk, after, end)
-        return missing + [piece for piece in range(after, end) if piece not in there]
+        return missing + [
+            piece
+            for piece in range(after, end)
+            if piece not in there and not self._unstored.holds(file.pieces_key, piece)
+        ]
+
+    def _in_memory(self, file: File, known: Container[int], first: int, last: int) -> dict[int, bytes]:
+        """Those of the pieces ``[first, last)`` that memory holds and that are not ``known``."""
+        found = {}
+        for piece in range(first, last):
+            if piece not in known and (data := self._unstored.get(file.pieces_key, piece)) is not None:
+                found[piece] = data
+        return found
 
     def _pattern(self, file: File) -> Pattern:
         pattern = self._patterns.get(file.ino)
@@ -130,6 +159,6 @@ class Ranges:
         return pattern
 
 
-def _cut(first: int, data: bytes) -> dict[int, bytes]:
+def cut(first: int, data: bytes) -> dict[int, bytes]:
     """The pieces of a run that begins with the piece ``first``."""
     return {first + at // PIECE_BYTES: data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)}

@@ -25,8 +25,9 @@ from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
 from swiftfs.fs.ahead import FetchAhead
 from swiftfs.fs.file import Fetcher, File
 from swiftfs.fs.pattern import Plan
-from swiftfs.fs.ranges import Ranges
+from swiftfs.fs.ranges import Ranges, cut
 from swiftfs.fs.slowest import Slowest, Wait
+from swiftfs.fs.unstored import Unstored
 from swiftfs.model import Kind
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Vfs:
         self._account = account
         self._container = container
         self._chunk_size = chunk_size
-        self._ranges = Ranges(cache, fetcher, self, chunk_size=chunk_size, streams=streams)
+        self._unstored = Unstored()
+        self._ranges = Ranges(cache, fetcher, self, self._unstored, chunk_size=chunk_size, streams=streams)
         self._files: OrderedDict[int, File] = OrderedDict()
         self._to_look_up: set[int] = set()
         self._touched: set[str] = set()
@@ -191,7 +193,8 @@ class Vfs:
             return b""
         if is_opening:
             self.counters.opens += 1
-            self.ahead.opened(ino)
+            if not self._unstored.needed:  # what is fetched ahead would be thrown away
+                self.ahead.opened(ino)
         self.counters.reads += 1
         plan = self._ranges.plan(file, offset, stop) if file.chunks > 1 else WHOLE
         first, last = offset // self._chunk_size, (stop - 1) // self._chunk_size
@@ -225,6 +228,8 @@ class Vfs:
     async def _part(self, file: File, chunk: int, start: int, stop: int, plan: Plan) -> bytes:
         """Bytes ``[start, stop)`` of one chunk, from the cache or through it."""
         data = self._cache.read(file.key, file.size, chunk, start, stop)
+        if data is None and (unstored := self._unstored.get(file.key, chunk)) is not None:
+            data = unstored[start:stop]
         if data is not None:
             self.hit(file.key)
             return data
@@ -300,12 +305,17 @@ class Vfs:
 
     def have(self, message: Have | HavePieces) -> None:
         """A chunk or a run of pieces has arrived."""
+        self._unstored.needed = message.data is not None
         if isinstance(message, HavePieces):
             for number, row in enumerate(message.rows, message.first):
                 self._cache.admit(message.key, number, ChunkRow(*row))
+            for number, piece in cut(message.first, message.data or b"").items():
+                self._unstored.put(message.key, number, piece)
             return
         if message.data is None:
             self._cache.admit(message.key, message.chunk, ChunkRow(message.length, message.checksum))
+        else:
+            self._unstored.put(message.key, message.chunk, message.data)
         self.ahead.warming.arrived(message.ino, message.chunk, failed=message.data is not None)
 
     def failed(self, ino: int, chunk: int) -> None:

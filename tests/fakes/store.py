@@ -10,8 +10,8 @@ import trio
 
 from swiftfs.cache.names import PIECE_BYTES, has_pieces, object_key, pieces_key
 from swiftfs.cache.writer import Writer
-from swiftfs.errors import Changed, NotFound, SwiftFSError
-from swiftfs.fetch.protocol import Bad, Forget, Have, HavePieces, Message, Touch, Want, Wants
+from swiftfs.errors import Changed, NotFound, SwiftFSError, Unavailable
+from swiftfs.fetch.protocol import DEMAND, Bad, Forget, Have, HavePieces, Message, Touch, Want, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.vfs import Vfs
 from swiftfs.model import Kind
@@ -85,7 +85,9 @@ class MemoryFetcher:
             data = self._get(want, want.first * PIECE_BYTES, want.stop * PIECE_BYTES)
             stored = self.cache.pieces.store(key, want.size, want.first, data)
             if stored is None:
-                return HavePieces(want.ino, want.first, want.stop, key, [], data)
+                unstored = HavePieces(want.ino, want.first, want.stop, key, [], data)
+                self.on_have(unstored)
+                return unstored
             rows = stored
         have = HavePieces(want.ino, want.first, want.stop, key, [(row.length, row.checksum) for row in rows])
         self.on_have(have)
@@ -122,9 +124,12 @@ class MemoryFetcher:
         stored = self.cache.store(key, want.size, chunk, data)
         if in_pieces and self.cache.pieces.has(pieces, chunk):
             self.cache.pieces.drop(pieces, chunk)
+        if stored is None and want.priority != DEMAND:
+            raise Unavailable("the cache has no room")
         if stored is None or want.inline:
-            return Have(want.ino, chunk, key, len(data), 0, data)
-        have = Have(want.ino, chunk, key, stored.length, stored.checksum)
+            have = Have(want.ino, chunk, key, len(data), 0, data)
+        else:
+            have = Have(want.ino, chunk, key, stored.length, stored.checksum)
         self.on_have(have)
         return have
 

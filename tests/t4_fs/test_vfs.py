@@ -493,6 +493,54 @@ async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(
     assert trio.current_time() - start == pytest.approx(tree.fetcher.deadline)
 
 
+@pytest.mark.trio
+@pytest.mark.logs("cannot be written")
+async def test_without_a_cache_a_small_file_is_fetched_once_however_it_is_read(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """The kernel reads a chunk bit by bit: what the disk did not take is in memory for the next bit, under its version
+    alone."""
+    content, other = body(100_000, 1), body(100_000, 2)
+    tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK, limit=0)
+    for _ in range(2):
+        for start in range(0, len(content), CHUNK):
+            assert await tree.vfs.read(ino_of(tree.vfs, "a"), start, CHUNK) == content[start : start + CHUNK]
+    assert tree.fetcher.fetched == [("a", 0)]
+
+    tree.replace({"a": other}, moment=1)
+    tree.vfs.refreshed()
+    assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, CHUNK) == other[:CHUNK]
+
+
+@pytest.mark.trio
+@pytest.mark.logs("cannot be written")
+async def test_without_a_cache_a_large_file_is_sent_once(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """Read from start to end, whatever the length of a read: every byte once, and nothing ahead in vain."""
+    content = body(5 * LARGE_CHUNK + 123)
+    for length in (CHUNK, 32 * CHUNK, 256 * CHUNK):
+        tree = make_tree({"a": content}, chunk_size=LARGE_CHUNK, limit=0, mode=Mode.AUTO)
+        for start in range(0, len(content), length):
+            assert await tree.vfs.read(ino_of(tree.vfs, "a"), start, length) == content[start : start + length]
+
+        spans = sorted((start, stop) for _, start, stop in tree.fetcher.fetched_spans)
+        assert sum(stop - start for start, stop in spans) == len(content), spans
+
+
+@pytest.mark.trio
+async def test_when_the_disk_has_room_again_bytes_go_there(make_tree) -> None:  # type: ignore[no-untyped-def]
+    """What is fetched after that is on the disk, and files are fetched ahead again."""
+    objects = {f"f{number}": body(CHUNK + number, number) for number in range(20)}
+    tree = make_tree(objects, mode=Mode.AUTO)
+    store = tree.fetcher.cache.store
+    tree.fetcher.cache.store = lambda *_: None
+    for number in (0, 1, 2):
+        await tree.vfs.read(ino_of(tree.vfs, f"f{number}"), 0, CHUNK)
+    assert not [one for one in tree.fetcher.asked if isinstance(one, Wants)]
+    tree.fetcher.cache.store = store
+    for number in (3, 4, 5, 6):
+        await tree.vfs.read(ino_of(tree.vfs, f"f{number}"), 0, CHUNK)
+
+    assert [one for one in tree.fetcher.asked if isinstance(one, Wants)]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 3 * CHUNK), min_size=1, max_size=4),

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,34 @@ def test_without_a_disk_cache_everything_still_reads(dataset: Dataset) -> None:
 
     assert tree_of(mountpoint) == tree_of(dataset.tree)
     assert dataset.status(mountpoint)["fetch"]["cache_bytes"] == 0
+
+
+@pytest.mark.parametrize("tuning", [[], ["--no-kernel-tuning"]], ids=["tuned", "untuned"])
+def test_without_a_disk_cache_every_byte_is_sent_once(dataset: Dataset, tuning: list[str]) -> None:
+    """--cache-size 0 costs one GET for each small file, in however small bits and for however many readers at once the
+    kernel reads it, and no byte of a large one twice; both processes together stay within 200 MiB."""
+    draw = random.Random(4)
+    objects = {"small.bin": draw.randbytes(3 << 20), "large.bin": draw.randbytes(20 << 20)}
+    check("swiftfs", "load", write_tree(dataset.work / "more", objects), dataset.source, environ=dataset.environ)
+    mountpoint = dataset.mount("--cache-size", "0", *tuning)
+    sent: dict[str, list[int]] = {}
+    for name, content in objects.items():
+        start = dataset.log_offset()
+        with ThreadPoolExecutor(4) as pool:
+            assert [content] * 4 == list(pool.map(Path.read_bytes, [mountpoint / name] * 4))
+        sent[name] = [line.sent for line in dataset.log_since(start)]
+
+    assert sent["small.bin"] == [3 << 20]
+    assert sum(sent["large.bin"]) == 20 << 20
+    assert len(sent["large.bin"]) <= 40
+    status = dataset.status(mountpoint)
+    assert sum(resident(status[pid]) for pid in ("pid", "fetch_pid")) < 200 << 20
+
+
+def resident(pid: int) -> int:
+    """The most bytes that a process has had in memory."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
 
 
 @pytest.mark.row("S4")
