@@ -73,8 +73,9 @@ def check_digest(text: str) -> str:
 def read_manifest(body: bytes, digest: str, listing_prefix: str = "") -> list[PinnedFile]:
     """The files of a manifest in the order of a listing, under their objects' full names.
 
-    Names that do not all begin with ``listing_prefix`` are relative to it. Raises Damaged when the bytes are not those
-    of ``digest``, or are no manifest.
+    A manifest's names are relative to the place that was loaded; ``listing_prefix`` is that place, '' or ending with a
+    slash. Names that begin with it are relative all the same: ``train`` may hold a directory ``train``. Raises Damaged
+    when the bytes are not those of ``digest``, or are no manifest.
     """
     if hashlib.sha256(body).hexdigest() != digest:
         raise Damaged(f"the manifest {digest} does not have its digest: it was changed")
@@ -84,7 +85,7 @@ def read_manifest(body: bytes, digest: str, listing_prefix: str = "") -> list[Pi
             _ = file.last_modified, file.etag  # what cannot be read shows here and not half-way through a rebuild
     except (msgspec.MsgspecError, ValueError) as error:
         raise Damaged(f"the manifest {digest} cannot be read: {error}") from error
-    if listing_prefix and not all(file.name.startswith(listing_prefix) for file in files):
+    if listing_prefix:
         files = [msgspec.structs.replace(file, name=listing_prefix + file.name) for file in files]
     files.sort(key=lambda file: file.name)
     if any(one.name == other.name for one, other in pairwise(files)):

@@ -130,3 +130,16 @@ def test_what_load_calls_a_version_can_be_mounted_as_that(dataset: Dataset) -> N
     assert times[0] == times[1]
     check("swiftfs", "umount", mountpoint, environ=dataset.environ)
     check("swiftfs", "purge", container, environ=dataset.environ)
+
+
+def test_a_version_that_was_loaded_below_a_prefix_is_pinned_there(dataset: Dataset) -> None:
+    """Its names are relative to the prefix, also when it holds nothing but a directory of the prefix's own name."""
+    more = write_tree(dataset.work / "below", {"train/a": b"first", "train/train/b": b"second"})
+    place = f"{dataset.source}/train"
+    out = check("swiftfs", "load", more, place, "--manifest", environ=dataset.environ)
+    (digest,) = set(re.findall(r"\b[0-9a-f]{64}\b", out))
+
+    mountpoint = dataset.mount("--pin", digest, source=place)
+
+    assert tree_of(mountpoint) == {b"train/a": b"first", b"train/train/b": b"second"}
+    assert dataset.status(mountpoint)["fetch"]["drifted"] == 0
