@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
-from swiftfs.cli.parameters import DURATION, PERMISSIONS, SIZE
+from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, PERMISSIONS, SIZE
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -95,16 +95,27 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     help="Bytes of the disk left free.",
 )  # fmt: skip
 @click.option(
-    "--chunk-size", type=SIZE, default="8M", show_default=True, help="Unit in which large objects are fetched."
+    "--chunk-size",
+    type=CHUNK_SIZE,
+    default="8M",
+    show_default=True,
+    help="Unit in which large objects are fetched, 64K to 32M.",
 )
 @click.option(
     "--streams", "--vfs-read-chunk-streams", type=click.IntRange(1, 256), default=32, show_default=True,
     help="Requests to the store at once.",
 )  # fmt: skip
 @click.option(
-    "--deadline", "--timeout", type=DURATION, default="60s", show_default=True, help="Longest a read may take."
+    "--deadline",
+    "--timeout",
+    type=INTERVAL,
+    default="60s",
+    show_default=True,
+    help="Longest a read may take; 'off' or 0: as long as it takes.",
 )
-@click.option("--refresh", type=DURATION, default="5m", show_default=True, help="List again so often; 'off': never.")
+@click.option(
+    "--refresh", type=INTERVAL, default="5m", show_default=True, help="List again so often; 'off' or 0: never."
+)
 @click.option(
     "--prefetch", type=click.Choice(["auto", "all", "off", "order"]), default="auto", show_default=True,
     help="Fetch files before they are asked for; 'order': only as told, see --order-file and 'swiftfs order'.",

@@ -32,6 +32,25 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * _UNITS[match[2].upper() or ("B" if match[3] else self._bare)])
 
 
+LEAST_CHUNK = 64 << 10
+"""Bytes of the smallest chunk: below, a chunk's row and its file take more than what is in it."""
+MOST_CHUNK = 32 << 20
+"""Bytes of the largest chunk: one that the disk does not take goes through memory and over a socket."""
+CHUNK_UNIT = 4 << 10
+"""Bytes that a chunk is a multiple of: ``cache.names.PIECE_BYTES``, which would be long to import here."""
+
+
+class ChunkSize(Size):
+    """Bytes of a chunk, as :class:`Size`: within bounds, and whole pages."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Raises click's error for anything else."""
+        size = super().convert(value, param, ctx)
+        if not LEAST_CHUNK <= size <= MOST_CHUNK or size % CHUNK_UNIT:
+            self.fail(f"'{value}' is not the size of a chunk; write a multiple of 4K from 64K to 32M", param, ctx)
+        return size
+
+
 class Limit(click.ParamType[int | None]):
     """Bytes as rclone's limits take them: as :data:`KIB_SIZE`; None for ``off``."""
 
@@ -79,6 +98,14 @@ class Duration(click.ParamType[float | None]):
         if not text or _SPAN.sub("", text):
             self.fail(f"'{value}' is not a duration; write for example 10s, 5m, 1h30m or off", param, ctx)
         return sum(float(number) * _SPANS[unit] for number, unit in _SPAN.findall(text))
+
+
+class Interval(Duration):
+    """Seconds as :class:`Duration` takes them; None for ``off`` and for 0, by which rclone means the same."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Raises click's error for anything else."""
+        return super().convert(value, param, ctx) or None
 
 
 class Permissions(click.ParamType[int]):
@@ -133,7 +160,9 @@ SIZE = Size("B")
 """Of what rclone does not have: a bare number is bytes."""
 KIB_SIZE = Size("K")
 """Of what rclone has too: a bare number is KiB."""
+CHUNK_SIZE = ChunkSize("B")
 LIMIT = Limit()
 BANDWIDTH = Bandwidth()
 DURATION = Duration()
+INTERVAL = Interval()
 PERMISSIONS = Permissions()
