@@ -21,10 +21,10 @@ LEAST_DEFAULT = 1 << 30
 """The default limit is at least this where there is room: Food-11 and its like fit whole."""
 
 DEFAULT_SHARE = 10
-"""The default limit is this part of the free disk: it must not surprise the disk's other users."""
+"""The default limit is this part of the disk that is free or the cache's own: it must not surprise other users."""
 
 ROOM_SHARE = 2
-"""Even ``LEAST_DEFAULT`` takes no more than this part of the free disk."""
+"""Even ``LEAST_DEFAULT`` takes no more than this part of it."""
 
 T = TypeVar("T")
 
@@ -45,9 +45,13 @@ class Reservation:
     evict: int
 
 
-def default_limit(free: int) -> int:
-    """The cache's limit where the user sets none, with ``free`` bytes on its disk."""
-    return max(free // DEFAULT_SHARE, min(LEAST_DEFAULT, free // ROOM_SHARE))
+def default_limit(free: int, used: int) -> int:
+    """The cache's limit where the user sets none, with ``free`` bytes on its disk besides ``used`` in the cache itself.
+
+    What the cache holds is not in the way of it: filling it must not make the next mount's limit smaller.
+    """
+    room = free + used
+    return max(room // DEFAULT_SHARE, min(LEAST_DEFAULT, room // ROOM_SHARE))
 
 
 def slab(limit: int) -> int:

@@ -23,14 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swiftfs.cache.names import file_name, parse_file_name, shard
+from swiftfs.cache.outside import FORMAT, table_path
 from swiftfs.errors import ConfigError, LocalFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-FORMAT = 1
-"""Goes into the path: another number, other files."""
 
 LOCK_WAIT = 30.0
 """Seconds to wait for a writer that is alone to finish its start: sweeping a million files takes about ten."""
@@ -71,7 +69,7 @@ class CacheDirectory:
                     hint="name another with --cache-dir",
                 ) from error
             self._opened = opened.pop_all()
-        self.table_path = path / f"v{FORMAT}" / "chunks.db"
+        self.table_path = table_path(path)
 
     def close(self) -> None:
         """Closes the directories."""

@@ -89,7 +89,12 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
 @click.option("--allow-non-empty", is_flag=True, help="Mount over a directory that has files in it.")
 @click.option("--recover", is_flag=True, help="Detach a dead swiftfs mount from the mountpoint first.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Where chunks are kept.")
-@click.option("--cache-size", "--vfs-cache-max-size", type=SIZE, help="Most bytes kept there, such as 20G.")
+@click.option(
+    "--cache-size",
+    "--vfs-cache-max-size",
+    type=SIZE,
+    help="Most bytes kept there, such as 20G; by default a tenth of what is free or already used so.",
+)
 @click.option(
     "--cache-min-free", "--vfs-cache-min-free-space", type=SIZE, default="1G", show_default=True,
     help="Bytes of the disk left free.",
@@ -203,7 +208,6 @@ def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
 def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSettings:
     """The frozen settings that a command line means. Raises UsageError and ConfigError."""
     from swiftfs import config
-    from swiftfs.cache.budget import default_limit
     from swiftfs.fs.prefetch import Mode
     from swiftfs.fs.view import View
     from swiftfs.mount.ask import socket_path
@@ -218,9 +222,11 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
     cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
     size = given["cache_size"]
     if size is None:
+        from swiftfs.cache.budget import default_limit
+        from swiftfs.cache.outside import used_bytes
+
         cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disk = shutil.disk_usage(cache_dir)
-        size = default_limit(disk.free)
+        size = default_limit(shutil.disk_usage(cache_dir).free, used_bytes(cache_dir))
     if given["order_file"] and given["prefetch"] in {"all", "off"}:
         raise UsageError(f"--order-file tells what to fetch ahead, and --prefetch {given['prefetch']} does not ask")
     umask = given["umask"]

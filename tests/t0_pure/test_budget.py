@@ -74,7 +74,13 @@ def test_a_disk_that_others_fill_is_given_back_what_it_lacks(need: int, used: in
 )
 def test_the_default_limit_is_a_tenth_of_the_disk_and_a_gibibyte_where_there_is_room(free: int, limit: int) -> None:
     """The default limit leaves the disk's other users at least half of what is free."""
-    assert limit == default_limit(free)
+    assert limit == default_limit(free, 0)
+
+
+@given(free=AMOUNT, used=AMOUNT)
+def test_what_the_cache_holds_does_not_change_its_default_limit(free: int, used: int) -> None:
+    """Bytes that go from the free disk into the cache leave the limit as it was."""
+    assert default_limit(free + used, 0) == default_limit(free, used)
 
 
 @given(limit=AMOUNT)

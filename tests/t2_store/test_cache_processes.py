@@ -12,6 +12,7 @@ import pytest
 from fakes.cache_disk import content_bytes
 
 from swiftfs.cache.names import chunk_count
+from swiftfs.cache.outside import table_path, used_bytes
 from swiftfs.cache.reader import Reader
 from swiftfs.cache.writer import Writer
 
@@ -136,3 +137,21 @@ def test_a_stopped_process_stops_nobody(tmp_path: Path) -> None:
 
     assert None in stored
     assert took < 60
+
+
+def test_what_a_cache_holds_can_be_asked_from_outside(tmp_path: Path) -> None:
+    """Beside a writer and after it, by the rows that it has committed; nothing where there is no cache, and nothing is
+    made by asking; nothing where the table is none."""
+    path = tmp_path / "cache"
+    assert used_bytes(path) == 0
+    assert not path.exists()
+
+    writer = Writer(path, limit=LIMIT, chunk_size=CHUNK)
+    writer.store("0" * 32, CHUNK, 0, bytes(CHUNK))
+    writer.flush()
+    assert used_bytes(path) == CHUNK
+    writer.close()
+    assert used_bytes(path) == CHUNK
+
+    table_path(path).write_bytes(b"nonsense" * 1000)
+    assert used_bytes(path) == 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 
 from swiftfs.cache.names import PIECE_BYTES
-from swiftfs.cli.mount import mount
+from swiftfs.cache.writer import Writer
+from swiftfs.cli.mount import _settings, mount
 from swiftfs.cli.parameters import CHUNK_UNIT, LEAST_CHUNK, MOST_CHUNK
 from swiftfs.fetch.protocol import LONGEST_FRAME
 from swiftfs.fs.unstored import UNSTORED_BYTES
@@ -50,3 +54,25 @@ def test_no_time_at_all_is_off(value: str) -> None:
     given = parsed("--refresh", value, "--timeout", value)
 
     assert (given["refresh"], given["deadline"]) == (None, None)
+
+
+def test_a_cache_that_has_grown_makes_the_next_mounts_limit_no_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --cache-size, what the cache took from the free disk counts as free for it."""
+    config = tmp_path / "rclone.conf"
+    config.write_text("[local]\ntype = swift\nauth = http://127.0.0.1:1/v3\nuser = u\nkey = k\ntenant = t\n")
+    config.chmod(0o600)
+    monkeypatch.setenv("RCLONE_CONFIG", str(config))
+    held, free = 1 << 20, 20 << 30
+
+    def limit(disk_free: int) -> int:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk_free))
+        return _settings("local:c", tmp_path, parsed("--cache-dir", str(tmp_path / "cache"))).cache_size
+
+    before = limit(free)
+    writer = Writer(tmp_path / "cache", limit=before)
+    writer.store("0" * 32, held, 0, bytes(held))
+    writer.close()
+
+    assert limit(free - held) == before == free // 10
