@@ -224,7 +224,8 @@ class Builder:
         marker = listed.is_directory_marker
         place = split(name, self._prefix, marker=marker)
         if not isinstance(place, Path):
-            self._hidden.append((storable(name), place.value))
+            if place is not Reason.INTERNAL:  # that is no part of the dataset, and nobody misses it
+                self._hidden.append((storable(name), place.value))
             return
         if not place.name:
             self._add_marker(listed, place.directory)

@@ -59,7 +59,7 @@ def names(index: Index) -> list[bytes]:
 @pytest.mark.row("T1", "T2", "T5")
 def test_hostile_names_are_hidden_and_the_rest_is_shown(index: Index) -> None:
     """A container made to break a file system loses only the names that no file system can show."""
-    hostile = ["\0x", "..", "../x", ".swiftfs/m", "/lead", "a//b", "x" * 256, "z\udc80"]
+    hostile = ["\0x", "..", "../x", "/lead", "a//b", "x" * 256, "z\udc80"]
     sound = ["-rf", "a\nb", "b\x1b[31m", "\u00e9", "e\u0301", "\U0001f600", "x" * 255]
     build(index, listing(*sorted(hostile + sound)))
 
@@ -68,12 +68,19 @@ def test_hostile_names_are_hidden_and_the_rest_is_shown(index: Index) -> None:
         "\0x": Reason.NUL,
         "..": Reason.DOTS,
         "../x": Reason.DOTS,
-        ".swiftfs/m": Reason.INTERNAL,
         "/lead": Reason.EMPTY,
         "a//b": Reason.EMPTY,
         "x" * 256: Reason.LONG,
         "z\udc80": Reason.ENCODING,
     }
+
+
+def test_what_is_no_part_of_the_dataset_is_neither_shown_nor_missed(index: Index) -> None:
+    """Manifests of swiftfs and segments are not in the tree, and not among the objects that it cannot show."""
+    diff = build(index, listing(".file-segments/a/slo/1/2/3", ".swiftfs/manifest-0.jsonl", "a"))
+
+    assert names(index) == [b"a"]
+    assert (diff.hidden, index.hidden(10)) == (0, [])
 
 
 @pytest.mark.row("T6")
