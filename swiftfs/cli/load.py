@@ -114,9 +114,9 @@ def load(
 
     An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is a file or an http(s) URL; its members go from there to
     the container, and nothing is put on the disk. Of a zip at a URL only the members wanted are fetched, when its
-    server answers ranges; else all of it is read once, as a tar is. Members that swiftfs extract would refuse are
-    refused and named, and the exit code is 1. When everything in it lies in one top-level directory that is called as
-    the archive or as the last part of DEST, that level is left out.
+    server answers ranges; else all of it is read once, as a tar is, and --delete-extra is refused. Members that swiftfs
+    extract would refuse are refused and named, and the exit code is 1. When everything in it lies in one top-level
+    directory that is called as the archive or as the last part of DEST, that level is left out.
 
     --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
 

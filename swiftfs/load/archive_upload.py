@@ -8,17 +8,16 @@ is, when its source can do that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from swiftfs.errors import Interrupted, NotFound, SwiftFSError, printable
+from swiftfs.errors import Conflict, ContainerNotFound, Interrupted, NotFound, Rejected, SwiftFSError, printable
 from swiftfs.load.archive_source import Batch, MemberSource, Unread
 from swiftfs.load.held import BUDGET, HELD, ByteBudget, HeldObject, trim_memory
 from swiftfs.load.passing import PassingObject
-from swiftfs.load.plan import Action, Step, make_plan
+from swiftfs.load.plan import IMMUTABLE, Action, Compare, Step, is_newer, make_plan
 from swiftfs.load.proof import Failure
 from swiftfs.load.source import Refused
 from swiftfs.load.stream_source import StreamSource, Withdrawn
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from swiftfs.load.source import Source, SourceObject
     from swiftfs.load.transform import Rules
     from swiftfs.load.upload import Outcome, _Job
-    from swiftfs.model import ListingEntry
+    from swiftfs.model import ListingEntry, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +137,7 @@ class StreamUpload(HeldUpload):
         self._entries = {entry.name: entry for entry in entries}
         self._rules = rules
         self._withdrawn: list[Withdrawn] = []
+        self._left: set[str] = set()
         self._sent: set[str] = set()
 
     async def run(self, pending: Iterator[Step[SourceObject]], count: int) -> Outcome:
@@ -155,7 +155,7 @@ class StreamUpload(HeldUpload):
             allowance = left
             passing = None
             try:
-                batch = await asyncio.to_thread(self._stream.batch, allowance, self._rules)
+                batch = await asyncio.to_thread(self._stream.batch, allowance, self._rules, self._options.filters)
                 for found in batch or ():
                     if isinstance(found, PassingObject):
                         passing = found
@@ -178,6 +178,7 @@ class StreamUpload(HeldUpload):
         trim_memory()
         self._tally.files += 1
         self._tally.size += source.claimed or 0
+        self._outcome.times[source.name] = source.mtime
         try:
             await self._passing(source)
         except SwiftFSError as error:
@@ -187,6 +188,10 @@ class StreamUpload(HeldUpload):
             self._tally.size += source.size if source.claimed is None else 0
 
     async def _passing(self, source: PassingObject) -> None:
+        there = await self._found(source)
+        if there is not None and self._stays(source, there):
+            self._trusted(source)
+            return
         self._large.check_passing(source)
         if not self._begin(source.claimed or 0):
             return
@@ -199,13 +204,12 @@ class StreamUpload(HeldUpload):
             self._tally.moved += source.size
             log.warning("would send: %s", printable(source.name))
             return
-        there = None
-        if source.name in self._entries:
-            with contextlib.suppress(NotFound):
-                there = await self._store.head(self._container, source.name)
-                if there.kind is not Kind.PLAIN:
-                    await self._there.replacing(there)
-        proof = await self._large.send(source, self._types.of(source.name), there)
+        immutable = self._options.immutable
+        if there is not None and there.kind is not Kind.PLAIN and not immutable:
+            await self._there.replacing(there)
+        if self._options.compare is Compare.NOTHING:
+            there = None
+        proof = await self._large.send(source, self._types.of(source.name), there, immutable=immutable)
         self._outcome.proofs.add(source.name, proof)
         self._outage = 0
         if there is not None and (there.size, there.etag) == (proof.size, proof.md5):
@@ -217,13 +221,49 @@ class StreamUpload(HeldUpload):
         self._tally.sent_size += source.size
         log.debug("sent: %s", printable(source.name))
 
+    async def _found(self, source: PassingObject) -> ObjectInfo | None:
+        """The object that the container has of the member's name; None: nothing that it could replace."""
+        entry = self._entries.get(source.name)
+        if entry is None or entry.is_directory_marker:
+            return None
+        try:
+            return await self._store.head(self._container, source.name)
+        except ContainerNotFound:
+            raise
+        except NotFound:
+            return None
+
+    def _stays(self, source: PassingObject, there: ObjectInfo) -> bool:
+        """Whether the object stays, whatever the member holds, which is known when it has been sent.
+
+        Raises Rejected when that cannot be told in time, and Conflict for another object that is to stay.
+        """
+        options = self._options
+        if options.compare is Compare.NAME:
+            return True
+        if options.compare is Compare.SIZE:
+            if source.claimed is None:
+                raise Rejected("it shows its size only at its end, too late for --size-only")
+            if there.size == source.claimed:
+                return True
+        if options.immutable and source.claimed not in {None, there.size}:
+            raise Conflict(IMMUTABLE)
+        return options.update and is_newer(there, source.mtime)
+
+    def _trusted(self, source: SourceObject) -> None:
+        super()._trusted(source)
+        self._left.add(source.name)
+
     async def _take_back(self, one: Withdrawn) -> None:
         """Make what the archive's end disowns a failure, and delete it when this run has sent it."""
         reason = one.reason
         proof = self._outcome.proofs.take(one.name)
-        if proof is None and not self._dry_run:
+        if one.name in self._left:
+            self._tally.trusted -= 1
+            self._tally.skipped -= 1
+        elif proof is None and not self._dry_run:
             return  # it has failed already, or was not tried
-        if one.name in self._sent:
+        elif one.name in self._sent:
             self._tally.sent -= 1
             self._tally.sent_size -= proof.size if proof is not None else 0
             try:
@@ -261,7 +301,8 @@ class StreamUpload(HeldUpload):
         self._tally.size += found.size
         entry = self._entries.get(found.name)
         one: SourceObject = found
-        (step,) = make_plan([one], [] if entry is None else [entry]).steps
+        self._outcome.times[found.name] = found.mtime
+        (step,) = make_plan([one], [] if entry is None else [entry], self._options.compare).steps
         return found.size if await self._queued(step) else 0
 
 

@@ -17,9 +17,10 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import Changed, Interrupted, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.errors import Changed, Conflict, Interrupted, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.passing import PassingObject
+from swiftfs.load.plan import IMMUTABLE
 from swiftfs.load.proof import Proof
 from swiftfs.load.reading import (
     Buffers,
@@ -125,18 +126,28 @@ class LargeUpload:
                 hint="swiftfs extract the archive and load the directory",
             )
 
-    async def send(self, source: SourceObject, content_type: str | None, there: ObjectInfo | None = None) -> Proof:
+    async def send(
+        self,
+        source: SourceObject,
+        content_type: str | None,
+        there: ObjectInfo | None = None,
+        *,
+        immutable: bool = False,
+    ) -> Proof:
         """Store the object and prove it; what is ``there`` stays when it is the same object of the same segments.
 
-        Raises as ``Store.put``, and Interrupted when the run is stopped.
+        Raises as ``Store.put``, Interrupted when the run is stopped, and Conflict when what is there is another object
+        and ``immutable``.
         """
         sending = self._planned(source)
         try:
-            return await self._send(sending, content_type, there)
+            return await self._send(sending, content_type, there, immutable=immutable)
         finally:
             self._tally.large.pop(source.name, None)
 
-    async def _send(self, sending: Sending, content_type: str | None, there: ObjectInfo | None) -> Proof:
+    async def _send(
+        self, sending: Sending, content_type: str | None, there: ObjectInfo | None, *, immutable: bool
+    ) -> Proof:
         source = sending.source
         self._tally.large[source.name] = (0, sending.size)
         await self._make_home()
@@ -150,6 +161,8 @@ class LargeUpload:
             same = there is not None and _is_proven(there, proof)
             if same and await self._store.segments(self._container, source.name) == segments:
                 return proof
+            if there is not None and immutable:
+                raise Conflict(IMMUTABLE)
             try:
                 await self._store.put_manifest(
                     self._container, source.name, segments, mtime=source.mtime, content_type=content_type

@@ -171,6 +171,8 @@ def is_newer(info: ObjectInfo, mtime: int | None) -> bool:
     return mtime is not None and (info.last_modified if info.mtime is None else info.mtime) > mtime
 
 
+IMMUTABLE = "differs from the object that is there, which --immutable keeps as it is"
+"""Why an object is not sent that would replace another."""
 OWN_PLACE = "swiftfs keeps its own data there"
 """Why an object that ``model.in_dataset`` does not count is left out."""
 

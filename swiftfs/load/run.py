@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import (
@@ -163,9 +163,9 @@ class _Run:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
             refused.extend(more)
         streamed = _is_streamed(request.source)
-        if streamed and replace(options, max_transfer=None) != LoadOptions():
+        if streamed and options.delete_extra:
             raise UsageError(
-                "a streamed archive shows what it holds on the way: no filters, compare modes, deletes or manifest",
+                "an archive that is read as it comes shows what it holds on the way: there is no --delete-extra for it",
                 hint="swiftfs extract it first",
             )
         there = await self._destination(None if streamed else {source.name for source in objects})
@@ -226,7 +226,7 @@ class _Run:
             if options.delete_extra:
                 end.deleted = await self._delete(there)
             if options.manifest and not request.dry_run:
-                end.manifest = await self._write_manifest(plan, outcome.proofs)
+                end.manifest = await self._write_manifest(plan, outcome)
         elif options.delete_extra and there.doomed:
             log.warning("nothing is deleted: not all of the source is in the container")
 
@@ -256,11 +256,12 @@ class _Run:
         self.tally.phase = "deleting"
         return await delete_all(self._client, self._request.container, there.doomed, dry_run=self._request.dry_run)
 
-    async def _write_manifest(self, plan: Plan[SourceObject], proofs: Proofs) -> str:
+    async def _write_manifest(self, plan: Plan[SourceObject], outcome: Outcome) -> str:
         request = self._request
+        times = outcome.times or {step.source.name: step.source.mtime for step in plan.steps}
         described = [
-            Described.of(step.source.name.removeprefix(request.prefix), proofs[step.source.name], step.source.mtime)
-            for step in plan.steps
+            Described.of(name.removeprefix(request.prefix), outcome.proofs[name], mtime)
+            for name, mtime in times.items()
         ]
         return await write_manifest(self._client, request.container, described)
 

@@ -26,6 +26,7 @@ from swiftfs.load.zipstream import DisownedMember, ZipStream
 from swiftfs.model import in_dataset
 
 if TYPE_CHECKING:
+    from swiftfs.load.filters import Filters
     from swiftfs.load.tarfiles import TarMember
     from swiftfs.load.transform import Rules
     from swiftfs.load.url_stream import StreamFile
@@ -82,7 +83,7 @@ class StreamSource:
         self._accepted: dict[int, str] = {}
         self._members: Iterator[tuple[int, Found]] | None = None
         self._waiting: tuple[int, Streamed] | None = None
-        self._growing: Growing | None = None
+        self._growing: tuple[int, Growing] | None = None
         self._lock = threading.Lock()
         self._halted = threading.Event()
 
@@ -90,11 +91,12 @@ class StreamSource:
     def wanted(self) -> int:
         """Bytes of memory that the next batch may need."""
         if self._growing is not None:
-            return max(BATCH, min(UNSIZED, 2 * self._growing.size))
+            return max(BATCH, min(UNSIZED, 2 * self._growing[1].size))
         return max(BATCH, (self._waiting[1].size or 0) if self._waiting is not None else 0)
 
     def scan(self) -> Iterator[Refused]:
-        """Nothing: what is in a stream is known when it has gone by."""
+        """Nothing: what is in a stream is known when it has gone by. Raises as :meth:`batch` when it is no archive."""
+        self._begun()
         return iter(())
 
     def halt(self) -> None:
@@ -102,59 +104,88 @@ class StreamSource:
         self._halted.set()
 
     def batch(
-        self, allowance: int, rules: Rules | None
+        self, allowance: int, rules: Rules | None, filters: Filters
     ) -> list[HeldObject | PassingObject | Refused | Withdrawn] | None:
         """The next members, of ``allowance`` bytes in memory together; None at the archive's end. Blocks.
 
-        A passing object is the last of its batch, and is to be done with before the next batch. Raises ArchiveError
-        for damage, UsageError for what is no archive, and as ``StreamFile.read``.
+        ``filters`` are asked of a member's name as ``rules`` take it, and what they leave out is passed over. A passing
+        object is the last of its batch, and is to be done with before the next batch. Raises ArchiveError for damage,
+        UsageError for what is no archive, and as ``StreamFile.read``.
         """
         with self._lock:
-            if self._members is None:
-                self._members = enumerate(self._opened().members())
+            members = self._begun()
             results: list[HeldObject | PassingObject | Refused | Withdrawn] = []
             left = allowance
             while len(results) < BATCH_MEMBERS:
                 if self._halted.is_set():
                     raise Interrupted("stopped while the archive was read")
                 if self._growing is None:
-                    if (found := self._waiting or next(self._members, None)) is None:
+                    if (found := self._waiting or next(members, None)) is None:
                         return results or None
                     self._waiting = None
-                    judged = self._judged(*found, left, rules)
+                    judged = self._judged(*found, left, rules, filters)
                     if isinstance(judged, Growing):
-                        self._growing = judged
+                        self._growing = found[0], judged
                     elif judged is not None:
                         results.append(judged)
                     if isinstance(judged, PassingObject) or self._waiting is not None:
                         return results
-                if (growing := self._growing) is not None:
+                if self._growing is not None:
+                    number, growing = self._growing
                     one = _taken(growing, left)
                     if one is None:
                         return results  # it goes on in the next batch
                     self._growing = None
+                    if (one := self._fitting(number, one, filters)) is None:
+                        continue
                     results.append(one)
                     if isinstance(one, PassingObject):
                         return results
                     left -= growing.size
             return results
 
+    def _begun(self) -> Iterator[tuple[int, Found]]:
+        if self._members is None:
+            self._members = enumerate(self._opened().members())
+        return self._members
+
+    def _fitting(
+        self, number: int, one: HeldObject | PassingObject | Refused, filters: Filters
+    ) -> HeldObject | PassingObject | Refused | None:
+        """What the limits of size make of a member whose size showed on the way; None: it is left out."""
+        if isinstance(one, Refused) or not filters.sized:
+            return one
+        if isinstance(one, PassingObject):
+            above = filters.max_size is not None and one.size > filters.max_size
+            if not above and (filters.max_size is not None or not filters.fits(one.size)):
+                one.close()
+                return Refused(one.name, "shows its size only at its end, too late for --min-size and --max-size")
+        if filters.fits(one.size):
+            return one
+        if isinstance(one, PassingObject):
+            one.close()
+        self._targets.discard(self._accepted.pop(number))
+        return None
+
     def _judged(
-        self, number: int, member: Found, left: int, rules: Rules | None
+        self, number: int, member: Found, left: int, rules: Rules | None, filters: Filters
     ) -> Growing | PassingObject | Refused | Withdrawn | None:
         """What becomes of the next member; None for nothing, or when it waits for more than ``left`` bytes."""
         if isinstance(member, DirectoryMember):
             return None
         if isinstance(member, RefusedMember):
-            return Refused(member.name, member.reason)
+            return Refused(member.name, member.reason) if filters.keeps(member.name) else None
         if isinstance(member, DisownedMember):
             target = self._accepted.get(member.number)
             # None: it was refused when it came.
             return None if target is None else Withdrawn(self._naming.prefix + target, member.reason)
+        path, reason = self._path(member.name)
+        if not filters.keeps(path, member.size):
+            return None
         if member.size is not None and left < member.size <= HELD:
             self._waiting = number, member
             return None
-        name, reason = self._named(number, member.name, member.size or 0, rules)
+        name, reason = (path, reason) if reason else self._named(number, path, member.size or 0, rules)
         if reason is not None:
             return Refused(member.name, reason)
         if not in_dataset(name, self._naming.prefix):
@@ -179,16 +210,18 @@ class StreamSource:
         stream = decompressed(cast("BinaryIO", self._stream), kind)
         return TarArchive(stream, self._shown, self._limits, proven_at_end=bool(kind))
 
-    def _named(self, number: int, member: str, size: int, rules: Rules | None) -> tuple[str, str | None]:
-        """A member's object name, and why it can have none."""
+    def _path(self, member: str) -> tuple[str, str | None]:
+        """A member's name in the dataset, before any rules, and why it can have none."""
         if self._strip is None:
             self._strip = strip_count([member], self._naming.called)
             self._top = member.partition("/")[0] if self._strip else None
         path, reason = placed(member, self._strip)
         if self._top is not None and member.partition("/")[0] != self._top:
             reason = f"lies beside {self._top}/, which is left out of the names before it (use --strip-components)"
-        if reason is not None:
-            return path, reason
+        return path, reason
+
+    def _named(self, number: int, path: str, size: int, rules: Rules | None) -> tuple[str, str | None]:
+        """The object's name of a member called ``path``, and why it can have none."""
         if rules is not None:
             path = rules.target(path)
         if path in self._targets:

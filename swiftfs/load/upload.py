@@ -33,7 +33,7 @@ from swiftfs.load.content_type import ContentTypes
 from swiftfs.load.journal import Journal
 from swiftfs.load.large import LargeUpload
 from swiftfs.load.options import LoadOptions
-from swiftfs.load.plan import Action, Compare, Step, after_head, is_newer
+from swiftfs.load.plan import IMMUTABLE, Action, Compare, Step, after_head, is_newer
 from swiftfs.load.proof import Failure, Proof, Proofs
 from swiftfs.load.reading import SMALL, SourceBody, is_seekable, known_digest, read_whole
 from swiftfs.load.ready import Ready
@@ -60,11 +60,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the steps. ``fatal`` ended the run early and is None when every step was tried."""
+    """What became of the steps. ``fatal`` ended the run early and is None when every step was tried.
+
+    ``times`` are those of the objects that showed on the way (nanoseconds; None: unknown), by name.
+    """
 
     proofs: Proofs = field(default_factory=Proofs)
     failures: list[Failure] = field(default_factory=list)
     fatal: SwiftFSError | None = None
+    times: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class Upload:
     async def _may_replace(self, source: SourceObject) -> bool:
         """Whether the object that differs from ``source`` is to be replaced. Raises Conflict when it must not be."""
         if self._options.immutable:
-            raise Conflict("differs from the object that is there, which --immutable keeps as it is")
+            raise Conflict(IMMUTABLE)
         if self._options.update:
             try:
                 info = await self._store.head(self._container, source.name)
