@@ -96,8 +96,8 @@ bodies_of_members = st.one_of(
 )
 @settings(max_examples=150, deadline=None)
 def test_every_zip_reads_as_it_was_written(files: dict[str, bytes], method: int, described: bool, piece: int) -> None:
-    """With sizes before or behind the bytes, compressed or not, and whatever the bytes look like. Stored bytes whose size
-    comes behind them may hold all that ends a member (APPNOTE 4.3.9): they are read right, or not at all and said so."""
+    """With sizes before or behind the bytes, compressed or not, and whatever the bytes look like. Stored bytes whose
+    size comes behind them may hold all that ends a member (APPNOTE 4.3.9): they are read right, or not and said so."""
     raw = make_zip(list(files.items()), method, described=described)
     if described and method == zipfile.ZIP_STORED and any(SIGNATURE in body for body in files.values()):
         with contextlib.suppress(ArchiveError):
@@ -108,7 +108,7 @@ def test_every_zip_reads_as_it_was_written(files: dict[str, bytes], method: int,
 
 
 def test_a_member_that_seems_to_end_before_its_end_is_not_taken_for_two() -> None:
-    """An empty member's descriptor at the beginning of stored bytes, and a header behind it: an error, no other bytes."""
+    """An empty member's descriptor begins stored bytes, and a header stands behind it: an error, no other bytes."""
     bait = SIGNATURE + bytes(12) + b"PK\x03\x04" + b"rest"
     with pytest.raises(ArchiveError):
         read(make_zip([("a", bait)], zipfile.ZIP_STORED, described=True), 1)
