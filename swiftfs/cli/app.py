@@ -50,6 +50,8 @@ COMMANDS = {
 """Module and one line of help for each command, in the order in which they are shown."""
 
 LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+RCLONE_LEVELS = {"ERROR": -1, "NOTICE": 0, "INFO": 1, "DEBUG": 2}
+"""What ``-q`` and ``-v`` count, by the words of rclone's ``--log-level``."""
 
 
 def _configure(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -60,6 +62,8 @@ def _configure(context: click.Context, parameter: click.Parameter, value: Any) -
         settings["level"] = settings.get("level", 0) + value
     elif name == "quiet" and value:
         settings["level"] = -1
+    elif name == "log_level" and value:
+        settings["level"] = RCLONE_LEVELS[value]
     elif name == "config" and value:
         os.environ["RCLONE_CONFIG"] = os.path.abspath(value)
     elif name == "log_file" and value:
@@ -124,6 +128,11 @@ def _general_options(*, log_file: bool) -> list[click.Option]:
     options = [
         click.Option(["-v", "--verbose"], count=True, help="Say more; -vv says everything."),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(list(RCLONE_LEVELS), case_sensitive=False),
+            help="The same in rclone's words: DEBUG is -vv, INFO -v, NOTICE neither, ERROR -q.",
+        ),
         click.Option(["--config"], metavar="FILE", help="rclone.conf to use."),
         click.Option(["--use-json-log"], is_flag=True, help="Write messages as JSON, one object a line."),
         click.Option(["--log-file"], metavar="FILE", help="Write messages there instead of to standard error."),

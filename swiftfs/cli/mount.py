@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
-from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, PERMISSIONS, SIZE
+from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, LIMIT, PERMISSIONS, SIZE
+from swiftfs.cli.rclone_mount import rclone_flags
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -31,54 +32,6 @@ POLL = 0.05
 START_PATIENCE = 600.0
 """Seconds a mount in the background gets to answer: the first listing of a million names is part of it."""
 
-ACCEPTED = {
-    "read-only": "the mount is always read-only",
-    "async-read": "reads are always asynchronous",
-    "no-modtime": "times come from the listing and cost nothing",
-    "use-server-modtime": "times come from the listing",
-    "no-checksum": "checksums are always checked",
-    "no-seek": "files can always be read from anywhere",
-    "vfs-refresh": "the whole tree is listed before the mount answers",
-    "vfs-fast-fingerprint": "versions are told by ETag at no cost",
-    "default-permissions": "the kernel always checks permissions",
-    "fast-list": "there is one flat listing always",
-}
-ACCEPTED_WITH_VALUE = {
-    "vfs-cache-mode": "everything read is cached; see --cache-size",
-    "vfs-cache-max-age": "cached chunks are kept until room is needed",
-    "vfs-cache-poll-interval": "the cache's bound is kept at every write",
-    "vfs-read-chunk-size": "see --chunk-size",
-    "vfs-read-chunk-size-limit": "see --chunk-size",
-    "vfs-read-ahead": "reading ahead adapts to the reader",
-    "vfs-read-wait": "reads out of order do not wait",
-    "vfs-handle-caching": "handles cost nothing",
-    "buffer-size": "there is no buffer for each file",
-    "poll-interval": "see --refresh",
-    "daemon-wait": "--daemon waits until the mount answers",
-    "daemon-timeout": "every request has a deadline, see --deadline",
-    "transfers": "see --streams",
-    "checkers": "there is nothing to check one by one",
-    "volname": "Linux has no volume names",
-    "devname": "the source in /proc/mounts is the remote path",
-}
-"""Flags of ``rclone mount`` that are taken so that a command line can stay as it is; the note says why they do
-nothing here."""
-
-
-def _rclone_flags(command: Any) -> Any:
-    for name in ACCEPTED:
-        command = click.option(f"--{name}", is_flag=True, hidden=True, expose_value=False, callback=_note)(command)
-    for name in ACCEPTED_WITH_VALUE:
-        command = click.option(f"--{name}", hidden=True, expose_value=False, callback=_note)(command)
-    return command
-
-
-def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    if value:
-        name = str(parameter.opts[0]).removeprefix("--")
-        log.info("--%s: %s", name, ACCEPTED.get(name) or ACCEPTED_WITH_VALUE[name])
-    return value
-
 
 @click.command()
 @click.argument("source", metavar="REMOTE:CONTAINER[/PREFIX]")
@@ -91,14 +44,15 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Where chunks are kept.")
 @click.option(
     "--cache-size",
-    "--vfs-cache-max-size",
     type=SIZE,
     help="Most bytes kept there, such as 20G; by default a tenth of what is free or already used so.",
 )
 @click.option(
-    "--cache-min-free", "--vfs-cache-min-free-space", type=SIZE, default="1G", show_default=True,
+    "--cache-min-free", type=SIZE, default="1G", show_default=True,
     help="Bytes of the disk left free.",
 )  # fmt: skip
+@click.option("--vfs-cache-max-size", type=LIMIT, hidden=True, help="rclone's --cache-size: KiB without a unit.")
+@click.option("--vfs-cache-min-free-space", type=LIMIT, hidden=True, help="rclone's --cache-min-free, likewise.")
 @click.option(
     "--chunk-size",
     type=CHUNK_SIZE,
@@ -107,9 +61,12 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     help="Unit in which large objects are fetched, 64K to 32M.",
 )
 @click.option(
-    "--streams", "--vfs-read-chunk-streams", type=click.IntRange(1, 256), default=32, show_default=True,
+    "--streams", type=click.IntRange(1, 256), default=32, show_default=True,
     help="Requests to the store at once.",
 )  # fmt: skip
+@click.option(
+    "--vfs-read-chunk-streams", type=click.IntRange(0, 256), default=0, hidden=True, help="rclone's --streams; 0: ours."
+)
 @click.option(
     "--deadline",
     "--timeout",
@@ -149,7 +106,7 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Any
 @click.option("--metrics-addr", metavar="[HOST:]PORT", help="Serve Prometheus figures there; loopback by default.")
 @click.option("-o", "--option", "options", multiple=True, help="An option for fusermount3, such as noexec.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Where a mount in the background writes its log.")
-@_rclone_flags
+@rclone_flags
 def mount(source: str, mountpoint: Path, **given: Any) -> None:
     """Mount a container, or what is below PREFIX in it, read-only.
 
@@ -220,7 +177,7 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
     config.find_remote(path.remote, os.environ)  # says now what is wrong with it
     where = real_mountpoint(mountpoint)
     cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
-    size = given["cache_size"]
+    size = given["vfs_cache_max_size"] if given["cache_size"] is None else given["cache_size"]
     if size is None:
         from swiftfs.cache.budget import default_limit
         from swiftfs.cache.outside import used_bytes
@@ -229,7 +186,7 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
         size = default_limit(shutil.disk_usage(cache_dir).free, used_bytes(cache_dir))
     if given["order_file"] and given["prefetch"] in {"all", "off"}:
         raise UsageError(f"--order-file tells what to fetch ahead, and --prefetch {given['prefetch']} does not ask")
-    umask = given["umask"]
+    umask, min_free = given["umask"], given["vfs_cache_min_free_space"]
     pin, metrics = "", None
     if given["pin"]:
         from swiftfs.fetch.manifest import check_digest
@@ -255,11 +212,11 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
         allow_other=given["allow_other"] or given["allow_root"],
         cache_dir=cache_dir,
         cache_size=size,
-        cache_min_free=given["cache_min_free"],
+        cache_min_free=given["cache_min_free"] if min_free is None else min_free,
         index_dir=config.state_directory(os.environ) / "index",
         control_socket=socket_path(config.runtime_directory(os.environ), where),
         chunk_size=given["chunk_size"],
-        streams=given["streams"],
+        streams=given["vfs_read_chunk_streams"] or given["streams"],
         deadline=_seconds(given["deadline"]),
         refresh=given["refresh"],
         prefetch=Mode(given["prefetch"]),

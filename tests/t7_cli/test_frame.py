@@ -163,6 +163,22 @@ def test_warnings_come_before_the_error_and_v_tells_more(environ: dict[str, str]
     assert "canary-91c2" not in plain + more + everything
 
 
+def test_the_log_level_can_be_told_in_rclones_words(environ: dict[str, str]) -> None:
+    """ERROR is -q, NOTICE is neither, INFO is -v, in small letters too; another word is one line and code 2."""
+    Path("mine.conf").write_text(CONF.format(port=refusing_port()))
+    Path("mine.conf").chmod(0o600)
+
+    def lines(*words: str) -> list[str]:
+        return run("swiftfs", "lsd", "z:", "--config", "mine.conf", *words, environ=environ).err.splitlines()
+
+    told = {words: lines(*words) for words in [("-q",), (), ("--log-level", "ERROR"), ("--log-level", "NOTICE")]}
+    assert told["--log-level", "ERROR"] == told["-q",]
+    assert told["--log-level", "NOTICE"] == told[()]
+    assert len(told["-q",]) < len(told[()])
+    assert any("login failed, again in" in line for line in lines("--log-level", "info"))
+    assert "LOUD" in run("swiftfs", "lsd", "z:", "--log-level", "LOUD", environ=environ).err
+
+
 def test_a_log_file_takes_the_messages_but_not_the_error(environ: dict[str, str]) -> None:
     """What went on is in the file, why it ended is on standard error."""
     Path("mine.conf").write_text(CONF.format(port=refusing_port()))
