@@ -130,16 +130,17 @@ class Indexer:
         return self._flat() if self._begun is None else self._first_pages(self._begun, info)
 
     async def _first_pages(self, begun: _Begun, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
-        """A listing that was begun, as far as it has to be waited for: a page with as many names as the headers count
-        is all of it, unless :meth:`confirm` finds another."""
-        first = await begun.first()
-        yield first
-        if first and len(first) == info.count and not self._source.prefix:
-            self._unproven = _Unproven(begun.rest, info)
-            return
-        del first
-        async for page in begun.rest:
+        """A listing that was begun, as far as it has to be waited for: pages with as many names as the headers count
+        are all of it, unless :meth:`confirm` finds another."""
+        listed = 0
+        page = await begun.first()
+        while page:
+            listed += len(page)
             yield page
+            if listed == info.count and not self._source.prefix:
+                self._unproven = _Unproven(begun.rest, info)
+                return
+            page = await anext(begun.rest, [])
 
     def totals(self) -> Totals:
         """Files, directories and bytes of the tree."""

@@ -65,14 +65,15 @@ async def test_a_container_that_is_as_it_was_is_not_listed_again(tmp_path: Path)
 
 
 async def test_a_listing_of_all_that_the_headers_count_is_shown_before_its_end_has_come(tmp_path: Path) -> None:
-    """One page with every name: the mount answers; the empty page behind it comes after. A mount that ended before it
+    """Pages with every name: the mount answers; the empty page behind them comes after. A mount that ended before it
     came has proven nothing to the next one."""
-    store = await store_of("a", "b")
+    store = await store_of("a", "b", "c")
+    store.page = 2
     async with prepared(store, tmp_path) as first:
-        assert names_in(first) == [b"a", b"b"]
-        assert listings(store) == 1
-    async with prepared(store, tmp_path) as second:
+        assert names_in(first) == [b"a", b"b", b"c"]
         assert listings(store) == 2
+    async with prepared(store, tmp_path) as second:
+        assert listings(store) == 3
         assert await second.confirm()
     async with prepared(store, tmp_path):
         assert listings(store) == 0
