@@ -9,23 +9,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
-
 APPLICATION = "swiftfs"
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
     """Where chunks of objects are kept: $SWIFTFS_CACHE_DIR, else ``chunks`` in the user's cache directory."""
-    return _own(environ, "SWIFTFS_CACHE_DIR") or (
-        _base(environ, "XDG_CACHE_HOME", platformdirs.user_cache_path()) / APPLICATION / "chunks"
-    )
+    return _own(environ, "SWIFTFS_CACHE_DIR") or _base(environ, "XDG_CACHE_HOME", "user_cache_path") / "chunks"
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:
     """Where indexes, journals and logs are kept: $SWIFTFS_STATE_DIR, else the user's state directory."""
-    return _own(environ, "SWIFTFS_STATE_DIR") or (
-        _base(environ, "XDG_STATE_HOME", platformdirs.user_state_path()) / APPLICATION
-    )
+    return _own(environ, "SWIFTFS_STATE_DIR") or _base(environ, "XDG_STATE_HOME", "user_state_path")
 
 
 def runtime_directory(environ: Mapping[str, str]) -> Path:
@@ -46,8 +40,12 @@ def _own(environ: Mapping[str, str], name: str) -> Path | None:
     return Path(os.path.abspath(text)) if text else None
 
 
-def _base(environ: Mapping[str, str], name: str, default: Path) -> Path:
-    return _absolute(environ.get(name)) or default
+def _base(environ: Mapping[str, str], name: str, default: str) -> Path:
+    """Our directory where the variable ``name`` says, else where the function ``default`` of platformdirs does."""
+    import platformdirs  # most commands have no files of their own, and it takes as long as a request
+
+    found: Path = _absolute(environ.get(name)) or getattr(platformdirs, default)()
+    return found / APPLICATION
 
 
 def _absolute(text: str | None) -> Path | None:

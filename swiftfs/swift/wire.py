@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -140,6 +139,8 @@ def parse_timestamp(text: str) -> int:
 
 def parse_http_date(text: str) -> int:
     """Nanoseconds from an HTTP date; it has whole seconds only. Raises ValueError."""
+    from email.utils import parsedate_to_datetime  # with what it imports it takes longer than a request
+
     moment = parsedate_to_datetime(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -148,6 +149,8 @@ def parse_http_date(text: str) -> int:
 
 def format_http_date(moment: int) -> str:
     """The HTTP date not before ``moment`` nanoseconds: rounded up, so that a version is never older than its pin."""
+    from email.utils import format_datetime
+
     seconds = -(-moment // NANOSECONDS)
     return format_datetime(_EPOCH + timedelta(seconds=seconds), usegmt=True)
 
