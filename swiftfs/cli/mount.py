@@ -20,6 +20,7 @@ from swiftfs.cli.rclone_mount import rclone_flags
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
 
 if TYPE_CHECKING:
+    from swiftfs.fetch.start import Started
     from swiftfs.mount.settings import MountSettings
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,9 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
       swiftfs mount chi_tacc:object-persist-netID /mnt/object --prefetch order --order-file epoch1.txt
       fusermount3 -u /mnt/object
     """
+    gc.disable()  # what is imported stays: looking through it takes a twentieth of the time until a mount answers
+    # One in the background has to be a child of the process that goes on there.
+    fetch = None if given["daemon"] else _start_fetching()
     from swiftfs.mount.preflight import before_mount
 
     settings = _settings(source, mountpoint, given)
@@ -134,7 +138,7 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
             log.info("%s is ready", settings.mountpoint)
             notify.ready(os.environ)
 
-        _serve(settings, say_ready)
+        _serve(settings, say_ready, fetch)
         return
     from swiftfs.mount import daemonize
 
@@ -142,19 +146,24 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
 
     def serve(ready: Callable[[], None]) -> None:
         _log_as_daemon()
-        _serve(settings, ready)
+        _serve(settings, ready, _start_fetching())
 
     pid = daemonize.in_background(serve, log_file=log_file, patience=START_PATIENCE)
     log.info("mounted by process %d, which logs to %s", pid, log_file)
 
 
-def _serve(settings: MountSettings, ready: Callable[[], None]) -> None:
-    """Serve the mount. The fetch process gets ready while this one imports what it needs itself."""
-    from swiftfs.fetch.__main__ import main as serve_fetching
+def _start_fetching() -> Started | None:
+    """The fetch process, which imports what it needs while this one does the same; None when there can be none now."""
+    from swiftfs.fetch.__main__ import main as serve
     from swiftfs.fetch.start import start_early
 
-    fetch = start_early(settings.hello(), serve_fetching)
-    gc.disable()  # what is imported stays: looking through it takes a twentieth of the time
+    return start_early(serve)
+
+
+def _serve(settings: MountSettings, ready: Callable[[], None], fetch: Started | None) -> None:
+    """Serve the mount with the fetch process that was started."""
+    if fetch is not None:
+        fetch.greet(settings.hello())
     from swiftfs.mount import session
 
     gc.freeze()

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from swiftfs.privacy import keep_private
 
-if TYPE_CHECKING:
-    from swiftfs.fetch.protocol import Hello
 
-
-def main(descriptor: int, hello: Hello | None = None) -> int:
-    """Serve until the socket closes; returns the exit code. ``hello`` None: what to serve is the first message."""
+def main(descriptor: int) -> int:
+    """Serve until the socket closes; returns the exit code."""
     keep_private()
     # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from swiftfs.fetch import serve
 
-    return serve.main(descriptor, hello)
+    return serve.main(descriptor)
 
 
 if __name__ == "__main__":

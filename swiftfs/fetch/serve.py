@@ -32,24 +32,22 @@ WORK = ("swiftfs.swift.client", "swiftfs.cache.writer", "swiftfs.fetch.indexer",
 """Modules that are imported while Keystone is waited for."""
 
 
-def main(descriptor: int, hello: Hello | None = None) -> int:
-    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code.
-
-    ``hello`` says what to serve; None: the first message does."""
+def main(descriptor: int) -> int:
+    """Serve the socket inherited as ``descriptor`` until it closes; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("swiftfs").setLevel(os.environ.get("SWIFTFS_LOG", "WARNING"))
     gc.freeze()  # what is imported stays: it need not be looked through again and again
+    gc.enable()
     with socket.socket(fileno=descriptor) as sock:
-        return asyncio.run(_serve(sock, hello))
+        return asyncio.run(_serve(sock))
 
 
-async def _serve(sock: socket.socket, hello: Hello | None) -> int:
+async def _serve(sock: socket.socket) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=protocol.LONGEST_FRAME)
     link = Link(reader, writer)
     try:
-        if hello is None:
-            async with asyncio.timeout(HELLO_PATIENCE):
-                hello = await link.hello()
+        async with asyncio.timeout(HELLO_PATIENCE):
+            hello = await link.hello()
         if hello is None:
             return 0
         async with contextlib.AsyncExitStack() as stack:

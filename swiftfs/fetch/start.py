@@ -48,13 +48,21 @@ class Spawn(Protocol):
     def __call__(self, sock: socket.socket) -> Process: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Started:
     """A fetch process and our end of its socket; it ends when that is closed. ``greeted``: it knows what to serve."""
 
     sock: socket.socket
     process: Process
     greeted: bool = False
+
+    def greet(self, hello: Hello) -> None:
+        """Tell it what to serve: it begins at once. That it cannot be told shows where its answers are read."""
+        from swiftfs.fetch import protocol
+
+        self.greeted = True
+        with contextlib.suppress(OSError):
+            self.sock.sendall(protocol.frame(hello))
 
 
 def spawn(sock: socket.socket) -> Process:
@@ -77,13 +85,13 @@ def start(how: Spawn = spawn) -> Started:
 
 
 class Serve(Protocol):
-    """What a fetch process does with its end of the socket and what it is to serve, until it ends with an exit code."""
+    """What a fetch process does with its end of the socket, until it ends with an exit code."""
 
-    def __call__(self, descriptor: int, hello: Hello, /) -> int: ...
+    def __call__(self, descriptor: int, /) -> int: ...
 
 
-def start_early(hello: Hello, serve: Serve) -> Started | None:
-    """A fetch process that knows from the start what to ``serve``: a fork of this process, which must have one thread
+def start_early(serve: Serve) -> Started | None:
+    """A fetch process, to be greeted, that gets ready to ``serve``: a fork of this process, which must have one thread
     and no loop. None when there can be none now: who needs it tries again and says why not."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -93,11 +101,11 @@ def start_early(hello: Hello, serve: Serve) -> Started | None:
             ours.close()
             return None
         if pid == 0:
-            _become(theirs, hello, serve)
-        return Started(ours, Forked(pid), greeted=True)
+            _become(theirs, serve)
+        return Started(ours, Forked(pid))
 
 
-def _become(sock: socket.socket, hello: Hello, serve: Serve) -> NoReturn:
+def _become(sock: socket.socket, serve: Serve) -> NoReturn:
     """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone."""
     code = FAILED
     try:
@@ -113,7 +121,7 @@ def _become(sock: socket.socket, hello: Hello, serve: Serve) -> NoReturn:
         os.close(nothing)
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(TITLE)
-        code = serve(sock.detach(), hello)
+        code = serve(sock.detach())
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

@@ -1,4 +1,4 @@
-"""The first fetch process of a mount: a fork that knows from the start what to serve."""
+"""The first fetch process of a mount: a fork that gets ready while its parent does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ hello = protocol.Hello(
 )
 ours, others = socket.socketpair()
 logging.getLogger().addHandler(logging.FileHandler(os.path.join(sys.argv[1], "log")))
-started = start_early(hello, main)
+started = start_early(main)
+started.greet(hello)
 others.close()
 pid = started.process.pid
 """
@@ -46,12 +47,12 @@ print(json.dumps(started.process.wait()))
 """
 
 
-def printed(code: str, top: Path) -> object:
+def printed(code: str, top: Path, before: str = HELLO) -> object:
     done = subprocess.run(
-        [sys.executable, "-c", HELLO + code, str(top)],
+        [sys.executable, "-c", before + code, str(top)],
         env={"HOME": str(top), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
 
@@ -81,3 +82,14 @@ def test_a_child_is_killed_waited_for_and_never_killed_again() -> None:
         os.kill(pid, 0)
     child.kill()
     assert (child.poll(), child.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
+
+
+NEVER_GREETED = """
+started.sock.close()
+print(json.dumps(started.process.wait()))
+"""
+
+
+def test_a_forked_process_that_is_not_wanted_ends(tmp_path: Path) -> None:
+    """A command line that is wrong shows after the fork: the socket closes, and nothing is said."""
+    assert printed(NEVER_GREETED, tmp_path, HELLO.replace("started.greet(hello)", "")) == 0
