@@ -41,7 +41,9 @@ PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
 BULK = 10_000
 """Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
-ACCEPTED_PUTS = 2  # an object that is only accepted (202) is sent again: to a server whose clock is right, with luck
+PUT_ATTEMPTS = 2
+"""Times an object is sent whose answer does not prove it: one that is only accepted (202) goes to a server whose clock
+is right, with luck; another ETag may have been the answer to nobody."""
 SMALL_ANSWER = 16 * 1024 * 1024
 """Bytes that an account listing or a status body may have: 10,000 entries with long names stay below."""
 FRUITLESS = 3
@@ -296,7 +298,7 @@ class Client(LargeObjects):
         if mtime is not None:
             headers[wire.MTIME_HEADER] = wire.format_mtime(mtime)
         size = len(body) if isinstance(body, bytes) else body.size
-        for _ in range(ACCEPTED_PUTS):
+        for _ in range(PUT_ATTEMPTS):
             try:
                 answer = await self._transport.request(
                     "PUT",
@@ -311,13 +313,13 @@ class Client(LargeObjects):
             except SwiftFSError as error:
                 raise about_object(error, container, name) from None
             etag = wire.bare_etag(answer.headers.get("ETag", "")) if answer.status != 202 else ""
+            if etag != md5 and answer.status != 202:
+                self._transport.forget_connections()  # it may be the answer to nobody, and all later ones one late
             # A server whose clock is behind accepts a PUT that does not win (Swift's obj.py): look what is there.
             with contextlib.suppress(NotFound):
                 etag = etag or (await self.head(container, name)).etag
             if etag == md5:
                 return etag
-            if answer.status != 202:
-                break
         raise Truncated("the store holds other bytes than were sent", container=container, object=name)
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:

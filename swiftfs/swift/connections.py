@@ -86,6 +86,13 @@ class Connections:
                 origin.idle.append(connection)
                 self._sweep_later()
 
+    def forget(self) -> None:
+        """Close every idle connection."""
+        for origin in self._origins.values():
+            idle, origin.idle = origin.idle, []
+            for connection in idle:
+                connection.abort()
+
     async def close(self) -> None:
         """Close every connection; exchanges under way fail."""
         if self._sweep is not None:

@@ -98,6 +98,10 @@ class Transport:
         if self._streams is not None:
             await self._streams.close()
 
+    def forget_connections(self) -> None:
+        """Close the connections that no request is using: an answer came that cannot be meant."""
+        self._connections.forget()
+
     async def get_ready_to_stream(self) -> None:
         """Import what streams need beside the loop, which would stand still at the first of them."""
         await asyncio.to_thread(_streams)
