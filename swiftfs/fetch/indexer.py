@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import NotFound, SwiftFSError
+from swiftfs.errors import SwiftFSError
 from swiftfs.index.build import Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
 from swiftfs.index.schema import index_path
+from swiftfs.swift.heads import heads
 from swiftfs.swift.split_listing import SPLIT_FROM, list_split
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-HEADS_AT_ONCE = 16
-"""HEAD requests at once for entries that may be large objects."""
 LIST_FIRST = 100_000
 """Names up to which a changed container is listed again before the mount answers: a few seconds. A larger one shows its
 saved tree at once and is listed behind it."""
@@ -163,17 +162,9 @@ class Indexer:
     async def _add(self, builder: Builder, page: list[ListingEntry]) -> None:
         """Stage one page, with a HEAD's answer for each entry where only that tells size and ETag."""
         needed = await self._in_thread(lambda: builder.needs_head(page))
-        places = asyncio.Semaphore(HEADS_AT_ONCE)
-
-        async def head(entry: ListingEntry) -> ObjectInfo | None:
-            async with places:
-                try:
-                    return await self._client.head(self._container, entry.name)
-                except NotFound:
-                    return None  # gone since it was listed: the next listing will not have it
-
-        answers = await asyncio.gather(*(head(entry) for entry in needed)) if needed else []
-        infos = {entry.name: info for entry, info in zip(needed, answers, strict=True)}
+        found = await heads(self._client, self._container, needed)
+        # None: gone since it was listed, the next listing will not have it.
+        infos = {entry.name: found.get(entry.name) for entry in needed}
         resolved = [one for entry in page if (one := self._resolved(entry, infos)) is not None]
         await self._in_thread(lambda: builder.add(resolved))
 
