@@ -40,6 +40,9 @@ Say = Callable[[str], None]
 # Seconds for the servers to answer after their start: 5 to 15 on an idle machine.
 READY_DEADLINE = 60.0
 READY_POLL = 0.1
+# Seconds that a port may stay in use: a killed server's is freed a little after the server has lost its memory, which
+# is when it is no longer known as ours.
+PORT_DEADLINE = 5.0
 # Seconds that a server which runs already may take to answer before it is taken for hung and restarted.
 HUNG_AFTER = 20.0
 # Seconds to wait for another `up` or `down` of the same cloud; a first one installs for minutes.
@@ -234,9 +237,12 @@ def _bring_up(
 
 
 def _check_ports(missing: list[Server], seed: Seed) -> None:
+    give_up = time.monotonic() + PORT_DEADLINE
     for server in missing:
-        if server.port is not None and not ports.is_free(seed.ports[server.port]):
-            raise Unavailable(f"port {seed.ports[server.port]} of {server.name} is in use by another program")
+        while server.port is not None and not ports.is_free(seed.ports[server.port]):
+            if time.monotonic() > give_up:
+                raise Unavailable(f"port {seed.ports[server.port]} of {server.name} is in use by another program")
+            time.sleep(READY_POLL)
 
 
 def _wait_until_ready(server: Server, layout: Layout, seed: Seed, give_up: float) -> None:

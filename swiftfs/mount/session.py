@@ -30,6 +30,7 @@ from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
 from swiftfs.mount.ordering import Ordering
+from swiftfs.mount.refreshing import Refreshing
 from swiftfs.mount.warmer import Warmer
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ HOUSEKEEPING = 1.0
 """Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
 STALE_REFRESH_PAUSE = 5.0
 """Seconds at the least between two listings that were asked for because a read found its object changed."""
-SETTLED = 1.0
-"""Seconds after which a reader has surely taken up an answer that the kernel had for it."""
 
 
 def serve(settings: MountSettings, ready: Callable[[], None], fetch: Started | None = None) -> None:
@@ -81,8 +80,7 @@ class _Session:
         self._started = time.time()
         self._vfs: Vfs | None = None
         self._operations: fuse.Operations | None = None
-        self._refreshed: list[Refreshed] = []
-        self._has_refreshed = trio.Event()
+        self._refreshing = Refreshing(self._take_refreshed, self._tell_kernel)
         self._last_refresh = 0.0
         self._stopping = False
         self._serving = trio.CancelScope()
@@ -96,7 +94,7 @@ class _Session:
             self._fetch = FetchClient(
                 settings.hello(),
                 on_have=self._have,
-                on_refreshed=self._note_refreshed,
+                on_refreshed=self._refreshing.note,
                 on_failed=self._failed,
                 first=self._started_fetch,
             )
@@ -131,7 +129,7 @@ class _Session:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals, nursery)
                     nursery.start_soon(self._vfs.ahead.warming.run)
-                    nursery.start_soon(self._apply_refreshed, nursery)
+                    nursery.start_soon(self._refreshing.run)
                     nursery.start_soon(self._housekeeping, nursery)
                     if settings.prefetch is Mode.ALL:
                         self._vfs.ahead.warming.add([ROOT], TREE)
@@ -230,49 +228,14 @@ class _Session:
         if self._vfs is not None:
             self._vfs.bad_pieces(key, chunk)
 
-    def _note_refreshed(self, message: Refreshed) -> None:
-        self._refreshed.append(message)
-        self._has_refreshed.set()
+    def _take_refreshed(self) -> tuple[Change, ...] | None:
+        assert self._vfs is not None
+        return self._vfs.refreshed()
 
-    async def _apply_refreshed(self, nursery: trio.Nursery) -> None:
-        """Tell the kernel what a rebuilt index changed, in its own task: the kernel may make us wait."""
+    async def _tell_kernel(self, changes: tuple[Change, ...] | None) -> int:
         assert self._vfs is not None
         assert self._operations is not None
-        while True:
-            await self._has_refreshed.wait()
-            self._has_refreshed = trio.Event()
-            while self._refreshed:
-                message = self._refreshed.pop(0)
-                if message.error is not None:
-                    log.warning("the container could not be listed, the tree stays as it was: %s", message.error)
-                    continue
-                try:
-                    changes = self._vfs.refreshed()
-                except SwiftFSError as error:
-                    log.warning("the new tree cannot be read, the old one stays: %s", error)
-                    continue
-                if changes is None or changes:
-                    told = await fuse.invalidate(self._vfs, self._operations.inodes, changes)
-                    log.info(
-                        "the container has changed: %d added, %d changed, %d removed; %d notices to the kernel",
-                        message.added,
-                        message.changed,
-                        message.removed,
-                        told,
-                    )
-                    nursery.start_soon(self._tell_again, changes)
-
-    async def _tell_again(self, changes: tuple[Change, ...] | None) -> None:
-        """An answer that was on its way to a reader when the kernel was told may have been kept by it after that."""
-        await trio.sleep(SETTLED)
-        assert self._vfs is not None
-        assert self._operations is not None
-        if self._stopping:
-            return
-        try:
-            await fuse.invalidate(self._vfs, self._operations.inodes, changes)
-        except SwiftFSError as error:
-            log.warning("the kernel was told of the changes once, not twice: %s", error)
+        return 0 if self._stopping else await fuse.invalidate(self._vfs, self._operations.inodes, changes)
 
     def _commands(self) -> dict[str, control.Command]:
         return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}
@@ -316,6 +279,8 @@ class _Session:
         answer = await self._fetch.refresh()
         if answer.error is not None:
             raise SwiftFSError(f"the container could not be listed: {answer.error}")
+        with trio.move_on_after(self._settings.deadline):
+            await self._refreshing.shown()
         return {
             "added": answer.added,
             "changed": answer.changed,

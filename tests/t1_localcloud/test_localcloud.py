@@ -379,6 +379,25 @@ def test_a_port_that_was_taken_meanwhile_is_named(cloud: Cloud) -> None:
         assert marked(cloud.directory) == []
 
 
+@restarts
+def test_up_waits_for_a_port_that_is_being_freed(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed server's port may be in use for a moment more: `up` looks again before it gives up."""
+    localcloud.down(cloud.directory, quiet)
+    is_free = ports.is_free
+    with socket.create_server(("127.0.0.1", cloud.ports["account"])) as dying:
+
+        def dies_when_seen(port: int) -> bool:
+            free = is_free(port)
+            if not free:
+                dying.close()
+            return free
+
+        monkeypatch.setattr(ports, "is_free", dies_when_seen)
+        localcloud.up(CloudOptions(cloud.directory), quiet)
+
+    assert all(server.healthy for server in localcloud.status(cloud.directory))
+
+
 def test_a_stranger_with_a_recorded_id_lives(tmp_path: Path) -> None:
     """`stop` never ends a process that has the id of a recorded one but started at another time."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
