@@ -49,15 +49,26 @@ def read_files(job: dict[str, Any]) -> Seen:
 
 
 def scan(job: dict[str, Any]) -> Seen:
-    """Every name below the top with its attributes, as ImageFolder or ``ls -lR`` does; ``flat``: as ``ls -l``."""
+    """Every name below the top with its attributes, as ``find -ls`` does; ``flat``: those of the top, as ``ls -l``.
+
+    Names are looked up in their open directory, as find does: a reader that costs little shows the file system.
+    """
     files = size = 0
-    for directory, below, names in os.walk(job["top"]):
-        for name in below + names if job.get("flat") else names:
-            found = os.stat(f"{directory}/{name}")
-            files += stat.S_ISREG(found.st_mode)
-            size += found.st_size
-        if job.get("flat"):
-            break
+    directories = [job["top"]]
+    while directories:
+        path = directories.pop()
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if not job.get("flat") and entry.is_dir(follow_symlinks=False):
+                        directories.append(f"{path}/{entry.name}")
+                        continue
+                    found = entry.stat(follow_symlinks=False)
+                    files += stat.S_ISREG(found.st_mode)
+                    size += found.st_size
+        finally:
+            os.close(directory)
     return {"files": files, "bytes": size}
 
 

@@ -183,7 +183,9 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
     path = config.parse_remote_path(source)
     if not path.container:
         raise UsageError(f"'{source}' names no container", hint="write REMOTE:CONTAINER")
-    config.find_remote(path.remote, os.environ)  # says now what is wrong with it
+    if given["daemon"]:
+        # Says what is wrong with it while there is nothing to undo. In the foreground the fetch process does, as soon.
+        config.find_remote(path.remote, os.environ)
     where = real_mountpoint(mountpoint)
     cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
     size = given["vfs_cache_max_size"] if given["cache_size"] is None else given["cache_size"]

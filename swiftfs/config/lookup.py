@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from swiftfs.config import clouds
 from swiftfs.config.openrc import SOURCE, normal_interface, remote_from_environment
 from swiftfs.config.rclone import RcloneConfig, find_section, read_config, swift_remotes
 from swiftfs.config.rclone_keys import remote_from_section
-from swiftfs.config.remote import ENVIRONMENT, Remote
+from swiftfs.config.remote_path import ENVIRONMENT
 from swiftfs.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from swiftfs.config.remote import Remote
 
 
 def find_remote(name: str, environ: Mapping[str, str]) -> Remote:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from swiftfs.config.credentials import Credentials, choose_login
-from swiftfs.config.remote import ENVIRONMENT, PREAUTHENTICATED, Remote
+from swiftfs.config.remote import PREAUTHENTICATED, Remote
+from swiftfs.config.remote_path import ENVIRONMENT
 from swiftfs.errors import ConfigError, printable
 
 SOURCE = "the environment"

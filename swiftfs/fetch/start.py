@@ -106,12 +106,14 @@ def start_early(serve: Serve) -> Started | None:
 
 
 def _become(sock: socket.socket, serve: Serve) -> NoReturn:
-    """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone."""
+    """Serve, as a process of its own: of what its parent had open it keeps standard output and error alone, and how
+    that writes there."""
     code = FAILED
     try:
         for handler in list(logging.getLogger().handlers):
-            logging.getLogger().removeHandler(handler)
-            handler.close()
+            if getattr(handler, "stream", None) is not sys.stderr:
+                logging.getLogger().removeHandler(handler)
+                handler.close()
         for entry in os.listdir("/proc/self/fd"):
             if int(entry) > 2 and int(entry) != sock.fileno():
                 with contextlib.suppress(OSError):

@@ -46,6 +46,21 @@ assert ours.recv(1) == b""  # nobody but us held the other end
 print(json.dumps(started.process.wait()))
 """
 
+WARNS = """
+import logging, socket, sys
+from swiftfs.fetch.start import start_early
+
+def serve(descriptor):
+    with socket.socket(fileno=descriptor):
+        logging.basicConfig(format="something else: %(message)s")
+        logging.getLogger("swiftfs.fetch").warning("one thing")
+    return 0
+
+logging.basicConfig(format="swiftfs: %(message)s")
+start_early(serve).process.wait()
+"""
+"""A program whose log goes to standard error, and a fork of it that has something to say."""
+
 
 def printed(code: str, top: Path, before: str = HELLO) -> object:
     done = subprocess.run(
@@ -66,6 +81,12 @@ def test_a_forked_process_that_cannot_begin_says_why_and_ends(tmp_path: Path) ->
 def test_a_forked_process_holds_nothing_of_its_parent_open(tmp_path: Path) -> None:
     """A socket, a pipe or a log that the parent had open does not live on in it."""
     assert printed(LOOKS, tmp_path) == 1
+
+
+def test_a_forked_process_writes_to_a_terminal_as_its_parent_does() -> None:
+    """What it warns of reads like everything else that the command says, --use-json-log included."""
+    done = subprocess.run([sys.executable, "-c", WARNS], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "swiftfs: one thing\n"
 
 
 def test_a_child_is_killed_waited_for_and_never_killed_again() -> None:
