@@ -28,6 +28,8 @@ END64 = struct.Struct("<4sQ2H2L4Q")
 """Zip64 end of central directory (APPNOTE 4.3.14)."""
 LOCATOR64 = struct.Struct("<4sLQL")
 """Zip64 end of central directory locator (APPNOTE 4.3.15)."""
+COUNT, COUNT64 = 1 << 16, 1 << 64
+"""What the end records' numbers of members wrap around at."""
 COMMENT = 65_535
 """Bytes that a comment after the end record may have."""
 TIMESTAMP = 0x5455
@@ -82,16 +84,24 @@ def opened_zip(
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise ArchiveError(f"{printable(called)} is not a whole zip archive: {printable(str(error))}") from None
     with archive:
+        listed = len(archive.infolist())
+        if (listed - end.count) % end.wraps:
+            members = f"its central directory has {listed:,} members, and its end says {end.count:,}"
+            raise ArchiveError(f"{printable(called)} is damaged: {members}")
         yield ZipArchive(archive, pread, size, limits, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the end record claims of the central directory: its members, its bytes, and where they begin."""
+    """What the end record claims of the central directory: its members, its bytes, and where they begin.
+
+    ``count`` is the number of members modulo ``wraps``: programs without Zip64 write what 16 bits can hold of it.
+    """
 
     count: int
     size: int
     start: int
+    wraps: int
 
 
 def find_directory(pread: Pread, size: int) -> Directory | None:
@@ -110,10 +120,10 @@ def find_directory(pread: Pread, size: int) -> Directory | None:
         if len(record) < END64.size or record[:4] != b"PK\x06\x06":
             return None
         fields = END64.unpack(record)
-        return Directory(fields[7], fields[8], max(0, offset - fields[8]))
+        return Directory(fields[7], fields[8], max(0, offset - fields[8]), COUNT64)
     if disk or start_disk or here != count:
         return None
-    return Directory(count, length, max(0, tail_start + position - length))
+    return Directory(count, length, max(0, tail_start + position - length), COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,7 @@ class ZipArchive:
             reason = overlapping.get(number) or claim_refusal(info) or budget.admit(info.file_size, info.compress_size)
             if reason:
                 yield RefusedMember(name, reason)
-            elif name.endswith("/") or stat.S_ISDIR(info.external_attr >> 16):
+            elif name.endswith("/"):
                 yield DirectoryMember(normal(name))
             else:
                 yield ZipMember(normal(name), info.file_size, modified(info), info.CRC, self._archive, info)
@@ -211,7 +221,8 @@ class ZipArchive:
             if self._headers:
                 head = self._pread(LOCAL.size, start) if 0 <= start < self._size else b""
                 name_length, extra_length = header_lengths(head) or (0, 0)
-                if reason := header_mismatch(head, self._pread(name_length, start + LOCAL.size), info):
+                name = self._pread(name_length, start + LOCAL.size) if name_length else b""
+                if reason := header_mismatch(head, name, info):
                     refused[number] = reason
                     continue
                 size += name_length + extra_length
@@ -269,6 +280,8 @@ def claim_refusal(info: zipfile.ZipInfo) -> str | None:
         return "is a symbolic link"
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         return "is neither a file nor a directory"
+    if kind == stat.S_IFDIR and not info.orig_filename.endswith("/"):
+        return "is a directory by its mode and a file by its name"
     if info.flag_bits & ENCRYPTED:
         return "is encrypted"
     if info.compress_type not in METHODS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import hashlib
-import stat
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -162,8 +161,6 @@ class ZipStream:
             reason = "has another name in its local header"
         elif (crc, compressed, size) != (info.CRC, info.compress_size, info.file_size):
             reason = "has another size or CRC in its local header"
-        elif stat.S_ISDIR(info.external_attr >> 16):
-            reason = "is a directory by the central directory"
         reason = reason or claim_refusal(info)
         if reason is not None:
             yield DisownedMember(number, reason)

@@ -345,6 +345,26 @@ def test_a_damaged_archive_never_gives_wrong_files_in_silence(
     assert error is not None or len(found) == len(files)
 
 
+@pytest.mark.parametrize("kind", ["zip", "stored"])
+@pytest.mark.parametrize("flipped", [1 << bit for bit in range(8)])
+def test_a_zip_whose_directory_is_damaged_anywhere_never_lacks_a_file_in_silence(
+    tmp_path: Path, kind: str, flipped: int
+) -> None:
+    """Each bit of the central directory and its end: an error, or every file with its bytes under its name."""
+    files = [(f"{n}.jpg", bytes(range(200)) * n) for n in range(4)]
+    whole = MAKERS[kind](tmp_path / "archive", files).read_bytes()
+    for place in range(whole.index(b"PK\x01\x02"), len(whole)):
+        body = bytearray(whole)
+        body[place] ^= flipped
+        (tmp_path / "archive").write_bytes(body)
+        out = tmp_path / f"out{place}"
+        try:
+            error = extract_error(extract(tmp_path / "archive", out, strip=0))
+        except SwiftFSError as raised:
+            error = raised
+        assert error is not None or files_in(out) == dict(files), place
+
+
 def test_a_damaged_header_in_the_middle_of_a_tar_is_an_error(tmp_path: Path) -> None:
     """A header that is no header is not taken for the end: the run names the damage."""
     path = make_tar(tmp_path / "archive", [("a", b"1"), ("b", b"2"), ("c", b"3")])

@@ -160,7 +160,7 @@ def edited(raw: bytes, name: bytes, offset: int, value: bytes) -> bytes:
         (16, b"\0\0\0\0", "has another size or CRC in its local header"),
         (38, struct.pack("<L", 0o120777 << 16), "is a symbolic link"),
         (38, struct.pack("<L", 0o020644 << 16), "is neither a file nor a directory"),
-        (38, struct.pack("<L", 0o040755 << 16), "is a directory by the central directory"),
+        (38, struct.pack("<L", 0o040755 << 16), "is a directory by its mode and a file by its name"),
         (8, b"\1\0", "is encrypted"),
     ],
 )
