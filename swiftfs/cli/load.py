@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -265,9 +267,10 @@ async def _run(
 
     origin = _absolute(wanted.text)
     connections = max(options["transfers"], options["checkers"])
+    imports = [partial(importlib.import_module, name) for name in WORK]
     async with (
         opened_source(wanted) as source,
-        open_client(remote, connections=connections, rate=rate, meanwhile=WORK) as client,
+        open_client(remote, connections=connections, rate=rate, meanwhile=imports) as client,
     ):
         from swiftfs.load.journal import Journal, journal_path
         from swiftfs.load.run import LoadRequest, load_directory

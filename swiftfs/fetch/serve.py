@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from swiftfs.fetch.protocol import Hello, StartFailed
 from swiftfs.swift.transport import open_transport
 
 if TYPE_CHECKING:
+    from swiftfs.cache.writer import Writer
     from swiftfs.fetch.worker import Worker
 
 HELLO_PATIENCE = 30.0
@@ -29,7 +32,7 @@ HELLO_PATIENCE = 30.0
 SPARE_CONNECTIONS = 4
 """Connections beyond the streams: for listings and HEADs while all streams are busy."""
 WORK = ("swiftfs.swift.client", "swiftfs.cache.writer", "swiftfs.fetch.indexer", "swiftfs.fetch.worker")
-"""Modules that are imported while Keystone is waited for."""
+"""Modules that are imported while Keystone is waited for; then the cache is opened."""
 
 
 def main(descriptor: int) -> int:
@@ -71,8 +74,9 @@ async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack) -> 
             deadline=hello.deadline,
         )
     )
-    await transport.login(meanwhile=WORK)
-    from swiftfs.cache.writer import Writer
+    opened: list[Writer] = []
+    imports = [partial(importlib.import_module, name) for name in WORK]
+    await transport.login(meanwhile=[*imports, lambda: opened.append(_open_cache(hello, stack))])
     from swiftfs.fetch.indexer import Indexer
     from swiftfs.fetch.worker import Worker
     from swiftfs.swift.client import Client
@@ -87,15 +91,17 @@ async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack) -> 
     else:
         indexer = Indexer(client, indexes, account, hello.container, hello.prefix)
     stack.callback(indexer.close)
-    prepared = asyncio.create_task(indexer.prepare())
-    try:
-        await asyncio.sleep(0)  # its first request leaves before the cache is opened
-        cache = Writer(
-            Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
-        )
-        stack.callback(cache.close)
-        await prepared
-    finally:
-        prepared.cancel()
-        await asyncio.gather(prepared, return_exceptions=True)
+    await indexer.prepare()
+    (cache,) = opened
     return Worker(hello, link, client, cache, indexer, account)
+
+
+def _open_cache(hello: Hello, stack: contextlib.AsyncExitStack) -> Writer:
+    """The cache, closed when ``stack`` is. Raises ConfigError, LocalFileError."""
+    from swiftfs.cache.writer import Writer
+
+    cache = Writer(
+        Path(hello.cache_dir), limit=hello.cache_size, min_free=hello.cache_min_free, chunk_size=hello.chunk_size
+    )
+    stack.callback(cache.close)
+    return cache

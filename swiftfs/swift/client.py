@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,12 +73,12 @@ async def open_client(
     connections: int = 32,
     deadline: float = 60.0,
     rate: RateLimit | None = None,
-    meanwhile: Iterable[str] = (),
+    meanwhile: Iterable[Callable[[], object]] = (),
 ) -> AsyncIterator[Client]:
     """A client for ``remote`` with at most ``connections`` requests at once; ``deadline`` seconds bound each call.
 
     ``rate`` limits its bytes and requests a second; what a call waits for that is not counted in its deadline.
-    ``meanwhile`` names modules that are imported while Keystone is waited for.
+    ``meanwhile`` is done while Keystone is waited for.
 
     Logs in before it returns, so that wrong credentials show here: raises AuthError, ConfigError, Unavailable.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import random
 import ssl
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 STALL_SHARE = 0.25
 """Share of a deadline that one stall may use up at the most, so that there is time for another attempt."""
 TURNS = 16
-"""Turns of the loop between two imports: in so many a request to a host that is near has left."""
+"""Turns of the loop between two steps of other work: in so many a request to a host that is near has left."""
 INTRODUCTION = 10.0
 """Seconds to wait for the store to have looked at a renewed token."""
 
@@ -106,18 +105,18 @@ class Transport:
         """Import what streams need beside the loop, which would stand still at the first of them."""
         await asyncio.to_thread(_streams)
 
-    async def login(self, meanwhile: Iterable[str] = ()) -> None:
-        """Get a token now; the modules named in ``meanwhile`` are imported while Keystone is waited for.
+    async def login(self, meanwhile: Iterable[Callable[[], object]] = ()) -> None:
+        """Get a token now; what is in ``meanwhile`` is done, one after the other, while Keystone is waited for.
 
-        Raises AuthError, ConfigError, Unavailable.
+        Raises AuthError, ConfigError, Unavailable, and what ``meanwhile`` raises.
         """
         async with within(self._deadline):
             token = asyncio.create_task(self._auth.token())
             try:
-                for name in meanwhile:
+                for step in meanwhile:
                     for _ in range(TURNS):
                         await asyncio.sleep(0)
-                    importlib.import_module(name)
+                    step()
                 await token
             finally:
                 token.cancel()
