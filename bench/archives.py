@@ -45,7 +45,7 @@ def zip_at_url(place: Workplace, *, files: int, blocks: int) -> list[Scenario]:
         home = place.home(f"zip-{side}")
         target = f"{store.remote}:{container}"
         if side is Side.OURS:
-            argv = clients.load(side, url, target)
+            argv = clients.load(side, url, target, place.flags)
         else:
             argv = clients.download_and_load(url, home / "dataset.zip", home / "dataset", target)
         empty, most = occupied(home), 0

@@ -10,7 +10,9 @@ from pathlib import Path
 from bench.machine import program_path, swiftfs_command
 
 FLAGS = ("--progress", "--transfers=32", "--checkers=16", "--multi-thread-streams=4", "--fast-list")
-"""What courses give rclone for Food-11; swiftfs takes the same."""
+"""What courses give rclone for Food-11; swiftfs takes the same, see ``load``."""
+OWN_FLAGS = ("--progress",)
+"""What its README tells a user of swiftfs: its defaults are the tuned ones."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,11 +27,11 @@ class Side(StrEnum):
 SIDES = (Side.OURS, Side.THEIRS)
 
 
-def load(side: Side, source: str | Path, target: str, flags: Sequence[str] = FLAGS) -> list[str]:
-    """The command that brings a directory into ``remote:container``."""
+def load(side: Side, source: str | Path, target: str, flags: Sequence[str] | None = None) -> list[str]:
+    """The command that brings a directory into ``remote:container``: with ``flags``, else with each side's own."""
     if side is Side.OURS:
-        return swiftfs_command("load", str(source), target, *flags)
-    return ["rclone", "copy", str(source), target, *flags]
+        return swiftfs_command("load", str(source), target, *(OWN_FLAGS if flags is None else flags))
+    return ["rclone", "copy", str(source), target, *(FLAGS if flags is None else flags)]
 
 
 def delete(side: Side, target: str) -> list[str]:

@@ -91,7 +91,7 @@ def _one(place: Workplace, files: int, *, peer: bool) -> Block:
         container = f"bench-growth-{side}"
         store.account.remove(container)
         home = place.home(f"growth-{side}")
-        found = place.run(store, side, clients.load(side, top, f"{store.remote}:{container}"), home)
+        found = place.run(store, side, clients.load(side, top, f"{store.remote}:{container}", place.flags), home)
         verify(store, container, wanted)
         store.account.remove(container)
         shutil.rmtree(home)

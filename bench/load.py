@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from bench import machine, report
+from bench.clients import FLAGS
 from bench.dataset import FOOD11_MEAN
 from bench.errors import BenchError
 
@@ -79,6 +80,7 @@ QUICK = Sizes(
 @click.option("--blocks", type=click.IntRange(1, 99), help="Interleaved blocks of each scenario.  [default: 7]")
 @click.option("--scenarios", help="Which ones, as digits: 12 is the first two.  [default: all]")
 @click.option("--delay", "delays", type=click.IntRange(0), multiple=True, help="Delays of the sink in ms.  [0 and 20]")
+@click.option("--same-flags", is_flag=True, help="Give swiftfs the flags that rclone gets, instead of its defaults.")
 @click.option("--cloud", type=click.Path(path_type=Path), help="A local cloud that runs, instead of one of its own.")
 @click.option(
     "--work", type=click.Path(path_type=Path), help="Directory to work in.  [default: a new one, removed at the end]"
@@ -94,6 +96,7 @@ def command(
     blocks: int | None,
     scenarios: str | None,
     delays: tuple[int, ...],
+    same_flags: bool,
     cloud: Path | None,
     work: Path | None,
     out: Path,
@@ -119,7 +122,8 @@ def command(
     started = report.now()
     with tempfile.TemporaryDirectory(prefix="swiftfs-bench-", dir=work) as directory:
         said = Console(stderr=True, highlight=False)
-        with opened(Path(directory), said.print, deadline=deadline, cloud_directory=cloud) as place:
+        flags = FLAGS if same_flags else None
+        with opened(Path(directory), said.print, deadline=deadline, cloud_directory=cloud, flags=flags) as place:
             done = _measure(place, sizes, chosen, blocks or (1 if quick else 7), said.print)
     result = report.Report("load", started, ["python", "-m", "bench", *sys.argv[1:]], machine.describe(), done)
     report.show(result, console)

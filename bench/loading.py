@@ -83,7 +83,7 @@ def big_file(place: Workplace, *, size: int, blocks: int) -> list[Scenario]:
     def run(side: Side, block: int) -> Run:
         container = _container(side)
         found = place.run(
-            store, side, clients.load(side, top, f"{store.remote}:{container}"), place.home(f"big-{side}")
+            store, side, clients.load(side, top, f"{store.remote}:{container}", place.flags), place.home(f"big-{side}")
         )
         if store.account.md5(container, "big.bin") != wanted["big.bin"]:
             raise BenchError(f"{side} stored other bytes than the file's")
@@ -113,7 +113,7 @@ def _fresh_and_again(
 
     def send(side: Side, block: int) -> Run:
         target = f"{store.remote}:{_container(side)}"
-        found = place.run(store, side, clients.load(side, top, target), homes[side])
+        found = place.run(store, side, clients.load(side, top, target, place.flags), homes[side])
         verify(store, _container(side), wanted)
         return found
 

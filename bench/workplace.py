@@ -24,13 +24,17 @@ Contents = dict[str, tuple[int, str]]
 
 @dataclass(slots=True)
 class Workplace:
-    """One run's directory and stores. ``say`` gets a line for what takes long."""
+    """One run's directory and stores. ``say`` gets a line for what takes long.
+
+    ``flags`` are those of both sides' loads, None for each side's own.
+    """
 
     directory: Path
     sink: SinkStore
     deadline: float
     say: Callable[[str], None]
     cloud_directory: Path | None
+    flags: Sequence[str] | None
     _exits: ExitStack
     _cloud: CloudStore | None = None
     _made: dict[str, tuple[Path, Contents]] = field(default_factory=dict)
@@ -109,11 +113,16 @@ def verify(store: Store, container: str, wanted: Contents) -> None:
 
 @contextmanager
 def opened(
-    directory: Path, say: Callable[[str], None], *, deadline: float, cloud_directory: Path | None
+    directory: Path,
+    say: Callable[[str], None],
+    *,
+    deadline: float,
+    cloud_directory: Path | None,
+    flags: Sequence[str] | None = None,
 ) -> Iterator[Workplace]:
     """A workplace with a running sink in ``directory``; servers are ended on the way out, and the data removed."""
     with ExitStack() as exits:
         for name in ("data", "homes"):
             exits.callback(shutil.rmtree, directory / name, ignore_errors=True)
         sink = exits.enter_context(running_sink(directory / "sink"))
-        yield Workplace(directory, SinkStore(sink), deadline, say, cloud_directory, exits)
+        yield Workplace(directory, SinkStore(sink), deadline, say, cloud_directory, flags, exits)

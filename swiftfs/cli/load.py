@@ -134,7 +134,7 @@ def load(
     \b
     Examples:
       swiftfs load ./Food-11 chi_tacc:object-persist-netID
-      swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 64 --progress
+      swiftfs load ./Food-11 chi_tacc:datasets/food11 --transfers 128 --progress
       swiftfs load ./videos chi_tacc:videos --multi-thread-streams 8 --segment-size 64M
       swiftfs load ./Food-11 chi_tacc:food11 --exclude '.DS_Store' --delete-extra --max-delete 100 --manifest
       swiftfs load ./Food-11 --dry-run

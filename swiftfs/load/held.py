@@ -72,6 +72,13 @@ class ByteBudget:
         """Whether :meth:`take` of so many would have to wait."""
         return self._turn.locked() or (self._used > 0 and self._used + size > self._limit)
 
+    def take_now(self, size: int) -> bool:
+        """Take ``size`` bytes if they need not be waited for; whether they were taken."""
+        if self.would_wait(size):
+            return False
+        self._used += size
+        return True
+
     async def take(self, size: int) -> None:
         """Wait until ``size`` bytes more may be there; more than the limit are taken for the limit."""
         async with self._turn:

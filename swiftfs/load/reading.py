@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from swiftfs.load.tally import Tally
 
 SMALL = 4 * 1024 * 1024
-"""Bytes up to which an object is read once, hashed and sent from memory; with 32 transfers that is 128 MiB at most."""
+"""Bytes up to which an object is read once, hashed and sent from memory, as far as there is memory for them."""
 PIECE = 1024 * 1024
 """Bytes read at once of a larger object: a switch between threads per MiB costs nothing beside the MiB."""
 SLICE = 256 * 1024

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_TRANSFERS
 from swiftfs.errors import (
     ContainerNotFound,
     Incomplete,
@@ -56,8 +57,8 @@ class LoadRequest:
     source: Source
     container: str
     prefix: str = ""
-    transfers: int = 32
-    checkers: int = 16
+    transfers: int = DEFAULT_TRANSFERS
+    checkers: int = DEFAULT_CHECKERS
     dry_run: bool = False
     storage_policy: str | None = None
     large: LargePolicy = field(default_factory=LargePolicy)

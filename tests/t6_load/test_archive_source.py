@@ -426,7 +426,7 @@ asyncio.run(run())
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.row("Z6")
 def test_memory_is_bounded_whatever_the_archive(tmp_path: Path, kind: str) -> None:
-    """300 MB of members from 1 KB to 30 MB pass through 32 transfers within 150 MiB of memory."""
+    """300 MB of members from 1 KB to 30 MB pass through 64 transfers within 150 MiB of memory."""
     block = os.urandom(30_000_000)
     files: Files = [(f"{n}", block[: 30_000_000 >> (n % 15)]) for n in range(75)]
     path = tmp_path / f"a.{kind}"

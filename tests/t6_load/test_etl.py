@@ -118,7 +118,7 @@ def test_the_compose_file_keeps_what_others_rely_on() -> None:
 def test_the_example_pipeline_is_one() -> None:
     """The file in the repository is understood, and its rules are the course's."""
     arguments = read_pipeline(str(EXAMPLES / "food11.toml")).arguments("chi:c")
-    assert arguments == ["--transfers=32", "--transform=food11", "--", URL, "chi:c"]
+    assert arguments == ["--transfers=64", "--transform=food11", "--", URL, "chi:c"]
 
 
 def test_what_is_wrong_with_a_pipeline_is_one_line(tmp_path: Path) -> None:

@@ -252,6 +252,23 @@ def test_no_more_transfers_than_asked_for(tmp_path: Path) -> None:
     assert store.most_bytes_in_flight <= 5 * reading.SMALL
 
 
+def test_many_transfers_hold_no_more_memory_than_few(tmp_path: Path) -> None:
+    """What small objects have in memory is bounded over all transfers; smaller ones go as many at once as asked for."""
+    sizes = [reading.SMALL] * 20 + [1] * 100
+    fill(tmp_path, {f"{n:03}": bytes(size) for n, size in enumerate(sizes)})
+
+    async def slow(_: str) -> AsyncIterator[None]:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        yield
+
+    store = MemorySwift(before_store=slow)
+    run(store, tmp_path, transfers=64, checkers=3)
+    assert store.most_bytes_in_flight <= upload.IN_FLIGHT + 64
+    assert store.most_in_flight > upload.IN_FLIGHT // reading.SMALL
+    assert len(store.bodies("c")) == len(sizes)
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [

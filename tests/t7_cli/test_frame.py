@@ -106,7 +106,7 @@ def test_without_a_command_the_help_is_shown(words: list[str], environ: dict[str
         (["lsd", "nix:"], 1, "no remote 'nix'; there are none"),
         (["lsd", "x:", "--log-file", "/nonexistent/log"], 1, "cannot write the log /nonexistent/log"),
         (["lsd", "env:"], 1, "lacks $OS_AUTH_URL"),
-        (["mount", "nix:c", "/mnt"], 1, "no remote 'nix'"),
+        (["mount", "nix:c", "/mnt", "--allow-non-empty"], 1, "no remote 'nix'"),
         (["status", "/nowhere"], 1, "/nowhere"),
         (["umount", "/nowhere"], 1, "nothing is mounted on /nowhere"),
     ],
