@@ -40,6 +40,7 @@ class Sizes:
     cloud_deleted: int
     big: int
     killed: int
+    killed_big: int
     zipped: int
     growth: tuple[int, ...]
     peer_growth: bool
@@ -54,6 +55,7 @@ FULL = Sizes(
     cloud_deleted=2_000,
     big=512 * MIB,
     killed=1_000,
+    killed_big=512 * MIB,
     zipped=2_000,
     growth=(1_000, 10_000, 30_000, 100_000),
     peer_growth=True,
@@ -67,6 +69,7 @@ QUICK = Sizes(
     cloud_deleted=20,
     big=8 * MIB,
     killed=120,
+    killed_big=512 * MIB,
     zipped=40,
     growth=(50, 500),
     peer_growth=False,
@@ -173,6 +176,7 @@ def _measure(place: Workplace, sizes: Sizes, chosen: str, blocks: int, say: Call
         done += loading.big_file(place, size=sizes.big, blocks=few)
     if "6" in chosen:
         done += interrupting.killed(place, files=sizes.killed, blocks=few)
+        done += interrupting.killed_large(place, size=sizes.killed_big, blocks=few)
     if "7" in chosen:
         done += archives.zip_at_url(place, files=sizes.zipped, blocks=blocks)
     if "8" in chosen:

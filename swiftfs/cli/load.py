@@ -78,7 +78,8 @@ WORK = ("swiftfs.load.journal", "swiftfs.load.upload", "swiftfs.load.run")
 @click.option(
     "--segment-size",
     type=KIB_SIZE,
-    help="Size of a segment, KiB without a unit, at least 1M; by default a 64th of the file, 8M to 1G.",
+    help="Size of a segment, KiB without a unit, at least 1M; by default a 64th of the file, 8M to 1G, and for its"
+    " first three quarters at least 32M.",
 )
 @click.option("--fast-list", is_flag=True, help="Accepted for rclone's sake; there is always one flat listing.")
 @load_options

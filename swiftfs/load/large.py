@@ -34,7 +34,7 @@ from swiftfs.load.reading import (
 from swiftfs.load.segments import (
     LEAST_SEGMENT,
     LargePolicy,
-    choose_segment_size,
+    choose_cut,
     large_etag,
     lengths,
     name_segment,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELD = 16 * 1024 * 1024
-"""Bytes of a segment that may be held in memory; every segment of a file of up to 1 GiB, by default."""
+"""Bytes of a segment that may be held in memory, and is then read once."""
 SEQUENTIAL_CUTOFF = 64 * 1024 * 1024
 """Bytes from which on a source that can only be read in order is sent in segments, though the cutoff is higher."""
 HELD_AT_ONCE = 48 * 1024 * 1024
@@ -187,15 +187,15 @@ class LargeUpload:
             policy = replace(policy, segment_size=min(policy.segment_size or most, most))
         size = source.claimed if isinstance(source, PassingObject) else source.size
         # Of unknown size: as many segments of one size as there may be, and the end must come before.
-        segment_size = choose_segment_size(limits.max_segments if size is None else size, policy, limits)
-        if size is not None and -(-size // segment_size) > limits.max_segments:
+        cut = choose_cut(limits.max_segments if size is None else size, policy, limits)
+        if size is not None and -(-size // cut.fine) > limits.max_segments:
             raise Rejected(f"it has {size:,} bytes, more than {limits.max_segments} segments may have")
-        if passing and segment_size > HELD_AT_ONCE:
+        if passing and cut.fine > HELD_AT_ONCE:
             raise Rejected(
                 f"it has {source.size:,} bytes: its {limits.max_segments} segments are too large for memory",
                 hint="swiftfs extract the archive and load the directory",
             )
-        return Sending(source, segment_size, size)
+        return Sending(source, cut, size)
 
     async def _send_segments(self, sending: Sending, stored: dict[str, ListingEntry]) -> None:
         """Every segment that is not stored yet, of one version of the source; nothing counts as moved of a failure."""
@@ -204,7 +204,7 @@ class LargeUpload:
             opened = await self._in_thread(source.open)
             try:
                 if is_seekable(source):
-                    numbers = iter(range(len(sending.cut)))
+                    numbers = iter(range(len(sending.parts)))
 
                     async def random() -> bool:
                         if (number := next(numbers, None)) is not None:
@@ -246,7 +246,7 @@ class LargeUpload:
 
     async def _next_segment(self, sending: Sending, sequence: Sequence, stored: dict[str, ListingEntry]) -> bool:
         """Read and send the next segment of a source that has to be read in order; False after the last."""
-        most = sending.segment_size if sending.size is None else min(sending.segment_size, sending.size)
+        most = sending.cut.fine if sending.size is None else min(sending.cut.fine, sending.size)
         async with self._buffers.take(most) as buffer:
             async with sequence.turn:
                 if sequence.ended:
@@ -267,7 +267,7 @@ class LargeUpload:
             return True
 
     async def _segment(self, sending: Sending, source: Seekable, number: int, stored: dict[str, ListingEntry]) -> None:
-        span, size = sending.cut[number], sending.segment_size
+        span = sending.parts[number]
         identity = await self._in_thread(source.identity)
         if identity is not None:
             inode = identity[0].rpartition(":")[0]
@@ -277,7 +277,7 @@ class LargeUpload:
                 raise Changed("was replaced while it was read")
         md5 = sending.md5s[number]
         if md5 is None and identity is not None:
-            md5 = await self._in_thread(self._journal.known, source.name, identity[0], size, number)
+            md5 = await self._in_thread(self._journal.known, source.name, identity[0], *sending.place(number))
         if md5 is not None and self._is_stored(sending, number, md5, stored):
             return
         if len(span) <= HELD and not self._buffers.would_wait(len(span)):
@@ -305,7 +305,7 @@ class LargeUpload:
         sending.md5s[number] = md5
         name = self._segment_name(sending, number, md5)
         entry = stored.get(name)
-        length = len(sending.cut[number])
+        length = len(sending.parts[number])
         if entry is None or (entry.size, entry.etag) != (length, md5) or name in sending.distrusted:
             return False
         sending.count(number, self._tally)
@@ -314,7 +314,7 @@ class LargeUpload:
     async def _note(self, sending: Sending, number: int, md5: str, identity: tuple[str, int] | None) -> None:
         if identity is not None:
             note = self._journal.note
-            await self._in_thread(note, sending.source.name, identity, md5, sending.segment_size, number)
+            await self._in_thread(note, sending.source.name, identity, md5, *sending.place(number))
 
     async def _put(self, sending: Sending, number: int, md5: str, body: Body) -> None:
         name = self._segment_name(sending, number, md5)
@@ -325,11 +325,11 @@ class LargeUpload:
         log.debug("sent: %s", printable(name))
 
     def _segment_name(self, sending: Sending, number: int, md5: str) -> str:
-        return name_segment(self._policy.prefix(sending.source.name), sending.segment_size, number, md5)
+        return name_segment(self._policy.prefix(sending.source.name), sending.place(number), md5)
 
     def _named(self, sending: Sending) -> tuple[Segment, ...]:
         def segments() -> Iterator[Segment]:
-            for number, (span, md5) in enumerate(zip(sending.cut, sending.md5s, strict=True)):
+            for number, (span, md5) in enumerate(zip(sending.parts, sending.md5s, strict=True)):
                 assert md5 is not None
                 yield Segment(self._home, self._segment_name(sending, number, md5), len(span), md5)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 from swiftfs.errors import Changed, Interrupted
 from swiftfs.load.held import ByteBudget
+from swiftfs.load.segments import places
 from swiftfs.model import ByteRange
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def digest_parts(source: SourceObject, sizes: Sequence[int], halted: threading.E
     return md5s
 
 
-def hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, journal: Journal | None) -> list[str]:
+def hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, journal: Journal) -> list[str]:
     """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them.
 
     Raises as :func:`digest`.
@@ -157,14 +158,14 @@ def hash_parts(source: Seekable, sizes: Sequence[int], halted: threading.Event, 
     identity = source.identity()
     md5s: list[str] = []
     start = 0
-    for number, size in enumerate(sizes):
+    for place, size in zip(places(sizes), sizes, strict=True):
         md5 = None
-        if journal is not None and identity is not None:
-            md5 = journal.known(source.name, identity[0], sizes[0], number)
+        if place is not None and identity is not None:
+            md5 = journal.known(source.name, identity[0], *place)
         if md5 is None:
             md5 = digest_span(source, ByteRange(start, start + size), halted)
-            if journal is not None and identity is not None:
-                journal.note(source.name, identity, md5, sizes[0], number)
+            if place is not None and identity is not None:
+                journal.note(source.name, identity, md5, *place)
         md5s.append(md5)
         start += size
     return md5s

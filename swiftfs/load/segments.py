@@ -1,13 +1,15 @@
 """How a large object is cut and what its segments are called. Pure.
 
-A segment's name holds its object's name, the segment size, its number and the MD5 of its bytes. So a name never
-stands for two contents: a replaced object shares no segment with the old one but those that are equal, an interrupted
-upload's segments are found again by name, and what is not named by the present manifest is an orphan.
+A segment's name holds its object's name, the segment size, its number and the MD5 of its bytes; the number counts
+segments of that size from the object's beginning. So a name never stands for two contents: a replaced object shares no
+segment with the old one but those that are equal, an interrupted upload's segments are found again by name, and what is
+not named by the present manifest is an orphan.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ LARGEST_SEGMENT = 1 << 30
 """Bytes of a segment chosen here, as long as the server's limit of segments allows it: what a failed PUT costs."""
 PARTS = 64
 """Segments a file is cut into where the sizes above allow it: a kill costs the four in flight, a sixteenth at most."""
+COARSE_SEGMENT = 32 * MIB
+"""Bytes of the segments of a file's first three quarters where those chosen are smaller: a Swift takes longer for a
+request than for 8 MiB, and a kill that costs a little more costs less there, for less has been sent."""
 LONGEST_KEY = 900
 """Bytes of an object's name that is used as it is: its segments' names add at most 78 to it, and 1,024 are allowed."""
 
@@ -84,13 +89,69 @@ def choose_segment_size(size: int, policy: LargePolicy, limits: Limits) -> int:
     return min(max(wanted, needed), limits.max_file_size)
 
 
-def spans(size: int, segment_size: int) -> list[ByteRange]:
-    """The segments of an object of ``size`` bytes."""
-    return [ByteRange(start, min(start + segment_size, size)) for start in range(0, size, segment_size)]
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How an object is cut: up to byte ``until`` into segments of ``coarse`` bytes, from there into those of ``fine``.
+
+    Each begins at a multiple of its own size.
+    """
+
+    fine: int
+    coarse: int = 0
+    until: int = 0
+
+    def spans(self, size: int) -> list[ByteRange]:
+        """The segments of an object of ``size`` bytes."""
+        steps = (range(0, self.until, self.coarse or 1), range(self.until, size, self.fine))
+        return [ByteRange(start, min(start + step.step, size)) for step in steps for start in step]
+
+    def place(self, start: int) -> Place:
+        """Of the segment that begins at byte ``start``."""
+        size = self.coarse if start < self.until else self.fine
+        return size, start // size
 
 
-def name_segment(prefix: str, segment_size: int, number: int, md5: str) -> str:
-    """The name of segment ``number``, counted from 0, under :meth:`LargePolicy.prefix`."""
+Place = tuple[int, int]
+"""A segment's size, which the last one of an object need not fill, and its number among those of that size."""
+
+
+def choose_cut(size: int, policy: LargePolicy, limits: Limits) -> Cut:
+    """How an object of ``size`` bytes is cut; evenly where the user asked for a size."""
+    fine = choose_segment_size(size, policy, limits)
+    if policy.segment_size is not None:
+        return Cut(fine)
+    return taper(size, fine, min(COARSE_SEGMENT, policy.chunk_size, limits.max_file_size))
+
+
+def taper(size: int, fine: int, most: int) -> Cut:
+    """Three quarters of ``size`` bytes in segments of at most ``most``, the rest in ``fine`` ones."""
+    coarse = most // fine * fine
+    return Cut(fine, coarse, size * 3 // 4 // coarse * coarse) if coarse > fine else Cut(fine)
+
+
+def own_cuts(size: int, segment_sizes: Iterable[int]) -> list[Cut]:
+    """The ways in which an object of ``size`` bytes may have been cut here, when its segments have these sizes."""
+    ascending = sorted({one for one in segment_sizes if one})
+    cuts = [Cut(one) for one in ascending]
+    return cuts + [taper(size, one, other) for one, other in itertools.combinations(ascending, 2) if not other % one]
+
+
+def places(sizes: Sequence[int]) -> list[Place | None]:
+    """Where the consecutive parts of these sizes lie among segments of their own size; None of one between two."""
+    found: list[Place | None] = []
+    start = 0
+    for number, size in enumerate(sizes):
+        before = sizes[number - 1] if 0 < number == len(sizes) - 1 else 0
+        # The last one is as a rule shorter than its kind.
+        whole = before if before and size <= before and not start % before else size
+        found.append(None if not whole or start % whole else (whole, start // whole))
+        start += size
+    return found
+
+
+def name_segment(prefix: str, place: Place, md5: str) -> str:
+    """The name of the segment at ``place`` under :meth:`LargePolicy.prefix`."""
+    segment_size, number = place
     return f"{prefix}{segment_size}/{number:08d}-{md5}"
 
 

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import Changed
-from swiftfs.load.segments import spans
 from swiftfs.model import ByteRange
 
 if TYPE_CHECKING:
+    from swiftfs.load.segments import Cut, Place
     from swiftfs.load.source import OpenedSource, SourceObject
     from swiftfs.load.tally import Tally
 
@@ -25,18 +25,22 @@ class Sequence:
 
 
 class Sending:
-    """One object in parts of ``segment_size``; ``size`` None shows at its end, and the parts with it."""
+    """One object in parts as ``cut`` says; ``size`` None shows at its end, and the parts with it."""
 
-    def __init__(self, source: SourceObject, segment_size: int, size: int | None) -> None:
+    def __init__(self, source: SourceObject, cut: Cut, size: int | None) -> None:
         self.source = source
-        self.segment_size = segment_size
+        self.cut = cut
         self.size = size
-        self.cut = [] if size is None else spans(size, segment_size)
-        self.md5s: list[str | None] = [None] * len(self.cut)
+        self.parts = [] if size is None else cut.spans(size)
+        self.md5s: list[str | None] = [None] * len(self.parts)
         self.distrusted: set[str] = set()
         self.counted: set[int] = set()
         self.inode: str | None = None
         self.moved = 0
+
+    def place(self, number: int) -> Place:
+        """Of part ``number`` among the segments of its size."""
+        return self.cut.place(self.parts[number].start)
 
     def found(self, number: int, length: int) -> bool:
         """Take note that so many bytes came as part ``number``; whether it is a part.
@@ -44,14 +48,14 @@ class Sending:
         Raises Changed when they are not those of an object of known size.
         """
         if self.size is not None:
-            if number == len(self.cut) and not length:
+            if number == len(self.parts) and not length:
                 return False
-            if number >= len(self.cut) or length != len(self.cut[number]):
+            if number >= len(self.parts) or length != len(self.parts[number]):
                 raise Changed("changed while it was read")
             return True
         if length:
-            start = number * self.segment_size
-            self.cut.append(ByteRange(start, start + length))
+            start = number * self.cut.fine
+            self.parts.append(ByteRange(start, start + length))
             self.md5s.append(None)
         return bool(length)
 
@@ -59,6 +63,6 @@ class Sending:
         """Count a segment as moved, once."""
         if number not in self.counted:
             self.counted.add(number)
-            self.moved += len(self.cut[number])
-            tally.moved += len(self.cut[number])
+            self.moved += len(self.parts[number])
+            tally.moved += len(self.parts[number])
             tally.large[self.source.name] = (self.moved, self.size)

@@ -18,9 +18,9 @@ from swiftfs.load.segments import (
     large_etag,
     lengths,
     name_segment,
+    own_cuts,
     proven_groups,
     segment_of,
-    spans,
 )
 from swiftfs.load.verify_large import find_segments
 from swiftfs.model import (
@@ -75,14 +75,13 @@ class StoredLarge:
             return Proof(info.size, info.etag, known) if md5s == [one.md5 for one in known] else None
         own = await self.own(info.name)
         stored = {Segment(self.home, entry.name, entry.size, entry.etag) for _, entry in own}
-        sizes = {one.segment_size for one, _ in own}
-        for size in sorted(size for size in sizes if size):
-            md5s = await self._hash(source, [len(span) for span in spans(info.size, size)])
+        for cut in own_cuts(info.size, (one.segment_size for one, _ in own)):
+            spans = cut.spans(info.size)
+            md5s = await self._hash(source, [len(span) for span in spans])
             if large_etag(md5s) == info.etag:
-                cut = zip(spans(info.size, size), md5s, strict=True)
                 segments = tuple(
-                    Segment(self.home, name_segment(prefix, size, number, md5), len(span), md5)
-                    for number, (span, md5) in enumerate(cut)
+                    Segment(self.home, name_segment(prefix, cut.place(span.start), md5), len(span), md5)
+                    for span, md5 in zip(spans, md5s, strict=True)
                 )
                 return Proof(info.size, info.etag, segments) if stored.issuperset(segments) else None
         return None
@@ -119,9 +118,7 @@ class StoredLarge:
         """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""
         if not is_seekable(source):
             return await self._in_thread(digest_parts, source, sizes, self._halted)
-        # One size stands for all but the last in the journal; parts of mixed sizes are hashed each time.
-        even = all(size == sizes[0] for size in sizes[:-1]) and 0 < sizes[-1] <= sizes[0]
-        return await self._in_thread(hash_parts, source, sizes, self._halted, self._journal if even else None)
+        return await self._in_thread(hash_parts, source, sizes, self._halted, self._journal)
 
     async def own(self, name: str) -> list[tuple[SegmentName, ListingEntry]]:
         """The segments of ours that there are for an object, those of interrupted uploads among them."""

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 
 from swiftfs.errors import Truncated
 from swiftfs.load.segments import (
+    COARSE_SEGMENT,
     MIB,
+    Cut,
     LargePolicy,
+    choose_cut,
     choose_segment_size,
     large_etag,
     name_segment,
+    own_cuts,
+    places,
     proven_groups,
     segment_of,
-    spans,
 )
 from swiftfs.model import Limits, ListingEntry, Segment
 from swiftfs.swift import wire
@@ -34,12 +38,58 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_no_more_segments_than_the_server_takes(size: int, asked: int | None, chunk: int) -> None:
     """Whatever is asked for, a file is cut into at most 1,000 segments of 1 MiB to 5 GiB that cover it exactly."""
     limits = Limits()
-    segment_size = choose_segment_size(size, LargePolicy(segment_size=asked, chunk_size=chunk), limits)
-    cut = spans(size, segment_size) if size // segment_size < 2000 else []
-    assert 1 <= len(cut) <= limits.max_segments
-    assert MIB <= segment_size <= limits.max_file_size
-    assert (0, size) == (cut[0].start, cut[-1].stop)
-    assert all(one.stop == other.start for one, other in pairwise(cut))
+    cut = choose_cut(size, LargePolicy(segment_size=asked, chunk_size=chunk), limits)
+    spans = cut.spans(size) if size // cut.fine < 2000 else []
+    assert 1 <= len(spans) <= limits.max_segments
+    assert all(MIB <= len(one) <= limits.max_file_size for one in spans[:-1])
+    assert (0, size) == (spans[0].start, spans[-1].stop)
+    assert all(one.stop == other.start for one, other in pairwise(spans))
+
+
+@given(st.integers(1, 40 * GIB), st.integers(1, 6 * GIB))
+def test_every_segment_is_found_by_its_place(size: int, chunk: int) -> None:
+    """Its size and its number among those of that size say where it begins; no two have the same place, and the sizes
+    alone say how the object was cut."""
+    cut = choose_cut(size, LargePolicy(chunk_size=chunk), Limits())
+    spans = cut.spans(size)
+    found = [cut.place(one.start) for one in spans]
+    assert [one.start for one in spans] == [length * number for length, number in found]
+    assert all(len(one) == length for one, (length, _) in zip(spans[:-1], found, strict=False))
+    assert 0 < len(spans[-1]) <= found[-1][0]
+    assert len(set(found)) == len(found)
+    assert spans in [one.spans(size) for one in own_cuts(size, [length for length, _ in found])]
+
+
+@given(st.integers(1, GIB), st.integers(1, 64))
+def test_parts_know_the_places_of_segments(size: int, chunk: int) -> None:
+    """The lengths of an object's segments are enough to tell the places under which their MD5s were kept, but for a
+    last segment that is alone of its size."""
+    cut = choose_cut(size, LargePolicy(chunk_size=chunk * MIB), Limits())
+    spans = cut.spans(size)
+    found = places([len(one) for one in spans])
+    known = [cut.place(one.start) for one in spans]
+    assert found[:-1] == known[:-1]
+    assert found[-1] == known[-1] or len(spans) == 1 or known[-2][0] != known[-1][0]
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
+def test_parts_of_any_sizes_never_share_a_place(sizes: list[int]) -> None:
+    """A place that is given stands for the bytes from its number times its size on, at most that many."""
+    start = 0
+    for size, place in zip(sizes, places(sizes), strict=True):
+        if place is not None:
+            assert place[0] * place[1] == start
+            assert size == place[0] or (start + size == sum(sizes) and size < place[0])
+        start += size
+
+
+def test_a_large_file_begins_with_large_segments_and_ends_with_small_ones() -> None:
+    """Three quarters of 512 MiB in 32 MiB, the rest in 8; evenly where a size was asked for, or the file is huge."""
+    lengths = [len(one) for one in choose_cut(512 * MIB, LargePolicy(), Limits()).spans(512 * MIB)]
+    assert lengths == [COARSE_SEGMENT] * 12 + [8 * MIB] * 16
+    assert choose_cut(512 * MIB, LargePolicy(segment_size=8 * MIB), Limits()) == Cut(8 * MIB)
+    assert choose_cut(12 * GIB, LargePolicy(), Limits()) == Cut(192 * MIB)
+    assert choose_cut(30 * MIB, LargePolicy(), Limits()).spans(30 * MIB) == Cut(8 * MIB).spans(30 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +129,7 @@ def test_a_segment_is_known_by_its_name_and_never_taken_for_anothers(
     """A segment's name says its size, number and MD5 for its own object only, is plain, and fits into 1,024 bytes."""
     policy = LargePolicy(in_container=in_container)
     prefix = policy.prefix(name)
-    text = name_segment(prefix, size, number, MD5)
+    text = name_segment(prefix, (size, number), MD5)
     found = segment_of(prefix, text)
     assert found is not None
     assert (text, size, number, MD5) == (found.text, found.segment_size, found.number, found.md5)
@@ -93,7 +143,7 @@ def test_a_segment_is_known_by_its_name_and_never_taken_for_anothers(
 def test_an_object_inside_anothers_segments_directory_keeps_its_own() -> None:
     """The segments of an object that is named like a segment directory are not taken for the outer object's."""
     policy = LargePolicy()
-    inner = name_segment(policy.prefix("a/slo/1048576/x"), 5, 0, MD5)
+    inner = name_segment(policy.prefix("a/slo/1048576/x"), (5, 0), MD5)
     assert inner.startswith(policy.prefix("a"))
     assert segment_of(policy.prefix("a"), inner) is None
     assert segment_of(policy.prefix("a"), f"a/slo/5/00000000-{MD5}x") is None
