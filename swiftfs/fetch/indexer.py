@@ -7,8 +7,9 @@ on meanwhile. An index is never half new: a rebuild that fails leaves the last o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Indexer:
         self.path = index_path(directory, self._source)
         self._container = container
         self._index: Index | None = None
-        self._begun: _Begun | None = None
+        self._begun: _Listing | None = None
         self._unproven: _Unproven | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
         self.stale = False
@@ -59,7 +60,7 @@ class Indexer:
         what a listing raises.
         """
         # Where nothing was saved, the first page is asked for together with the headers.
-        begun = None if self.path.exists() else _Begun(self._flat())
+        begun = None if self.path.exists() else self._flat()
         asked = asyncio.ensure_future(self._client.container_info(self._container))
         try:
             index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
@@ -70,10 +71,9 @@ class Indexer:
                 self.stale = not same
                 self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
             else:
-                self._begun = begun
+                self._begun, begun = begun, None
                 await self.rebuild(info)
         finally:
-            self._begun = None
             asked.cancel()
             await asyncio.gather(asked, *([begun.close()] if begun is not None else []), return_exceptions=True)
 
@@ -88,16 +88,18 @@ class Indexer:
         index = self._index
         assert index is not None
         try:
-            if await anext(unproven.rest, []):
+            if await unproven.rest.page():
                 return False
             await self._in_thread(lambda: index.prove(unproven.info.count, unproven.info.size))
         except SwiftFSError as error:
             log.info("the end of the listing is not known: %s", error)
             return False
+        finally:
+            await unproven.rest.close()
         return True
 
-    def _flat(self) -> AsyncIterator[list[ListingEntry]]:
-        return self._client.list_objects(self._container, prefix=self._source.listing_prefix)
+    def _flat(self) -> _Listing:
+        return _Listing(self._client.list_objects(self._container, prefix=self._source.listing_prefix))
 
     async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
         """List the container and make the index say so. Raises what a listing raises; the index is then unchanged."""
@@ -107,9 +109,10 @@ class Indexer:
         builder = await self._in_thread(self._index.builder)
         listed = 0
         try:
-            async for page in self._pages(info):
-                listed += len(page)
-                await self._add(builder, page)
+            async with contextlib.aclosing(self._pages(info)) as pages:
+                async for page in pages:
+                    listed += len(page)
+                    await self._add(builder, page)
             count, size = (-1, -1) if self._unproven is not None else (self._counted(listed, info), info.size)
             diff = await self._in_thread(lambda: builder.finish(count, size))
         except BaseException:
@@ -121,25 +124,32 @@ class Indexer:
             log.warning("%d objects cannot be shown as files", diff.hidden)
         return diff
 
-    def _pages(self, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
+    def _pages(self, info: ContainerInfo) -> AsyncGenerator[list[ListingEntry]]:
         """The listing that the index is made of."""
         if info.count >= SPLIT_FROM:
+            if self._begun is not None:
+                self._begun.give_up()
+                self._begun = None
             prefix = self._source.listing_prefix
             return list_split(self._client, self._container, prefix=prefix, spool=self.path.parent)
-        return self._flat() if self._begun is None else self._first_pages(self._begun, info)
+        return self._one_by_one(info)
 
-    async def _first_pages(self, begun: _Begun, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
-        """A listing that was begun, as far as it has to be waited for: pages with as many names as the headers count
-        are all of it, unless :meth:`confirm` finds another."""
+    async def _one_by_one(self, info: ContainerInfo) -> AsyncGenerator[list[ListingEntry]]:
+        """The pages of a listing: of one that was begun early as far as a mount has to wait for it. Pages with as many
+        names as the headers count are all of it, unless :meth:`confirm` finds another."""
+        is_first = self._begun is not None and not self._source.prefix
+        listing, self._begun, self._unproven = self._begun or self._flat(), None, None
         listed = 0
-        page = await begun.first()
-        while page:
-            listed += len(page)
-            yield page
-            if listed == info.count and not self._source.prefix:
-                self._unproven = _Unproven(begun.rest, info)
-                return
-            page = await anext(begun.rest, [])
+        try:
+            while page := await listing.page():
+                listed += len(page)
+                yield page
+                if is_first and listed == info.count:
+                    self._unproven = _Unproven(listing, info)
+                    return
+        finally:
+            if self._unproven is None:
+                await listing.close()
 
     def totals(self) -> Totals:
         """Files, directories and bytes of the tree."""
@@ -151,6 +161,9 @@ class Indexer:
 
     def close(self) -> None:
         """Close the index; a rebuild that is under way is lost."""
+        for listing in (self._begun, self._unproven.rest if self._unproven is not None else None):
+            if listing is not None:
+                listing.give_up()
         if self._index is not None:
             self._thread.submit(self._index.close)
         self._thread.shutdown()
@@ -189,26 +202,40 @@ class Indexer:
         return listed
 
 
-class _Begun:
-    """A listing whose first page was asked for before anybody takes it; ``rest`` are the others. ``close`` it."""
+class _Listing:
+    """Pages of a listing: the next one is asked for while the last one is taken up. ``close`` it, or ``give_up`` where
+    nothing may be awaited."""
 
-    def __init__(self, listing: AsyncIterator[list[ListingEntry]]) -> None:
-        self.rest = listing
-        self._first = asyncio.ensure_future(anext(listing, []))
+    def __init__(self, pages: AsyncIterator[list[ListingEntry]]) -> None:
+        self._pages = pages
+        self._next = self._ask()
 
-    async def first(self) -> list[ListingEntry]:
-        """The first page, empty where there is none. Raises what the listing raises."""
-        return await self._first
+    async def page(self) -> list[ListingEntry]:
+        """The next page, empty after the last. Raises what the listing raises."""
+        page = await self._next
+        if page:
+            self._next = self._ask()
+        return page
 
     async def close(self) -> None:
-        """Give the first page up, unless it is taken."""
-        self._first.cancel()
-        await asyncio.gather(self._first, return_exceptions=True)
+        """Give up what has not come, and wait until it is given up."""
+        self.give_up()
+        await asyncio.gather(self._next, return_exceptions=True)
+
+    def give_up(self) -> None:
+        """Give up what has not come."""
+        self._next.cancel()
+
+    def _ask(self) -> asyncio.Future[list[ListingEntry]]:
+        asked = asyncio.ensure_future(anext(self._pages, []))
+        # It may fail when nobody wants it any more.
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return asked
 
 
 @dataclass(frozen=True, slots=True)
 class _Unproven:
     """What may follow a listing that has as many names as ``info`` counts."""
 
-    rest: AsyncIterator[list[ListingEntry]]
+    rest: _Listing
     info: ContainerInfo

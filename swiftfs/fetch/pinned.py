@@ -6,8 +6,9 @@ tree under its pinned ETag, so reading it fails and never gives other bytes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,20 +74,21 @@ class PinnedIndexer(Indexer):
             f"'{self._container}' has no manifest {self._digest}", hint="'swiftfs load --manifest' makes one"
         )
 
-    async def _pages(self, info: ContainerInfo) -> AsyncIterator[list[ListingEntry]]:
+    async def _pages(self, info: ContainerInfo) -> AsyncGenerator[list[ListingEntry]]:
         """The manifest's files as a listing would tell them, marked as large where the store's listing says so."""
         at = 0
         files = self._files
-        async for page in super()._pages(info):
-            entries = []
-            for listed in page:
-                while at < len(files) and files[at].name < listed.name:
-                    entries.append(self._entry(files[at], None))
-                    at += 1
-                if at < len(files) and files[at].name == listed.name:
-                    entries.append(self._entry(files[at], listed))
-                    at += 1
-            yield entries
+        async with contextlib.aclosing(super()._pages(info)) as pages:
+            async for page in pages:
+                entries = []
+                for listed in page:
+                    while at < len(files) and files[at].name < listed.name:
+                        entries.append(self._entry(files[at], None))
+                        at += 1
+                    if at < len(files) and files[at].name == listed.name:
+                        entries.append(self._entry(files[at], listed))
+                        at += 1
+                yield entries
         for first in range(at, len(files), PAGE):
             yield [self._entry(file, None) for file in files[first : min(first + PAGE, len(files))]]
 

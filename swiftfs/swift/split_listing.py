@@ -42,7 +42,7 @@ class Pages(Protocol):
 
 async def list_split(
     client: Pages, container: str, *, prefix: str = "", spool: Path, ranges: int = RANGES
-) -> AsyncIterator[list[ListingEntry]]:
+) -> AsyncGenerator[list[ListingEntry]]:
     """Pages of the flat listing below ``prefix``, each name once and in order; pages that wait are kept in ``spool``.
 
     Raises as ``Client.list_pages``, and OSError when ``spool`` cannot hold them.

@@ -10,12 +10,26 @@ from pathlib import Path
 import pytest
 from fakes.memory_swift import MemorySwift
 
-from swiftfs.errors import ContainerNotFound, Unavailable
+from swiftfs.errors import ContainerNotFound, LocalFileError, Unavailable
 from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.index.reader import Reader
+from swiftfs.model import ListingEntry
 
 pytestmark = pytest.mark.asyncio
+
+
+class EndlessSwift(MemorySwift):
+    """The empty page that ends a listing comes when ``end`` is set."""
+
+    def __init__(self, page: int) -> None:
+        super().__init__(page=page)
+        self.end = asyncio.Event()
+
+    async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
+        async for page in super().list_objects(container, prefix=prefix):
+            yield page
+        await self.end.wait()
 
 
 async def store_of(*names: str) -> MemorySwift:
@@ -67,16 +81,53 @@ async def test_a_container_that_is_as_it_was_is_not_listed_again(tmp_path: Path)
 async def test_a_listing_of_all_that_the_headers_count_is_shown_before_its_end_has_come(tmp_path: Path) -> None:
     """Pages with every name: the mount answers; the empty page behind them comes after. A mount that ended before it
     came has proven nothing to the next one."""
-    store = await store_of("a", "b", "c")
-    store.page = 2
+    store = EndlessSwift(page=2)
+    await store.create_container("c")
+    for name in ("a", "b", "c"):
+        store.alter("c", name, b"aa")
     async with prepared(store, tmp_path) as first:
         assert names_in(first) == [b"a", b"b", b"c"]
-        assert listings(store) == 2
+    store.end.set()
     async with prepared(store, tmp_path) as second:
         assert listings(store) == 3
         assert await second.confirm()
     async with prepared(store, tmp_path):
         assert listings(store) == 0
+
+
+async def test_a_page_is_asked_for_while_the_one_before_it_is_taken_up(tmp_path: Path) -> None:
+    """The store's next answer is on its way while the index is written: neither waits for the other."""
+    store = await store_of("a", "b")
+    store.page = 1
+    asked = []
+    async with prepared(store, tmp_path) as indexer:
+        taken_up = indexer._add
+
+        async def add(*page: object) -> None:
+            await asyncio.sleep(0)
+            asked.append(listings(store))
+            await taken_up(*page)  # type: ignore[arg-type]
+
+        indexer._add = add  # type: ignore[method-assign]
+        store.log.clear()
+        await indexer.rebuild()
+    assert asked == [2, 3]
+
+
+async def test_a_listing_that_breaks_off_leaves_nothing_running(tmp_path: Path) -> None:
+    """What was asked for ahead is given up, and the tree stays as it was."""
+    store = await store_of("a", "b")
+    async with prepared(store, tmp_path) as indexer:
+        assert await indexer.confirm()
+
+        async def fails(*page: object) -> None:
+            raise LocalFileError("the disk is full")
+
+        indexer._add = fails  # type: ignore[method-assign]
+        with pytest.raises(LocalFileError):
+            await indexer.rebuild()
+        assert len(asyncio.all_tasks()) == 1
+        assert names_in(indexer) == [b"a", b"b"]
 
 
 async def test_a_page_beyond_what_the_headers_count_has_the_container_listed_again(tmp_path: Path) -> None:
@@ -103,11 +154,17 @@ async def test_an_end_that_cannot_be_asked_for_has_the_container_listed_again(tm
     """The tree that is shown stays, and is not taken for proven."""
     store = await store_of("a")
 
-    def down(method: str, container: str, name: str) -> None:
-        raise Unavailable("down")
+    store.page = 1
+    asked = 0
 
+    def at_the_end(method: str, container: str, name: str) -> None:
+        nonlocal asked
+        asked += method == "GET"
+        if asked > 1:
+            raise Unavailable("down")
+
+    store.faults.append(at_the_end)
     async with prepared(store, tmp_path) as first:
-        store.faults.append(down)
         assert not await first.confirm()
         assert names_in(first) == [b"a"]
 
