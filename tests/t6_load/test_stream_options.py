@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.forward import Forward
 from fakes.http_server import FileServer, serving
 from fakes.memory_swift import MemorySwift
 
@@ -31,20 +32,6 @@ from swiftfs.load.sources import SourceRequest, opened_source
 MIB = 1 << 20
 THEN = 1_704_164_646
 """2024-01-02T03:04:06Z, the time of every member."""
-
-
-class Forward(io.RawIOBase):
-    """A file that can only be written at its end, for which zipfile writes data descriptors."""
-
-    def __init__(self) -> None:
-        self.body = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object, /) -> int:
-        self.body += memoryview(data)  # type: ignore[call-overload]
-        return len(data)  # type: ignore[arg-type]
 
 
 def make_tar(files: dict[str, bytes]) -> bytes:

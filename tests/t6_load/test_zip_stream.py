@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fakes.forward import Forward
 from fakes.http_server import FileServer, serving
 from fakes.memory_swift import MemorySwift
 from hypothesis import given, settings
@@ -34,20 +35,6 @@ from swiftfs.load.zipstream import DisownedMember, ZipStream, ZipStreamMember
 Files = list[tuple[str, bytes]]
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]
 SIGNATURE = b"PK\x07\x08"
-
-
-class Forward(io.RawIOBase):
-    """A file that can only be written at its end, for which zipfile writes data descriptors."""
-
-    def __init__(self) -> None:
-        self.body = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object, /) -> int:
-        self.body += memoryview(data)  # type: ignore[call-overload]
-        return len(data)  # type: ignore[arg-type]
 
 
 def make_zip(files: Files, method: int = zipfile.ZIP_DEFLATED, *, described: bool = True) -> bytes:
