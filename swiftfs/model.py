@@ -85,7 +85,7 @@ class ListingEntry:
     @property
     def may_be_large(self) -> bool:
         """Whether only a HEAD can tell the object's true size and ETag (see docs/SEMANTICS.md, large objects)."""
-        return not self.is_directory_marker and (self.slo_etag is not None or self.etag == EMPTY_MD5)
+        return (self.etag == EMPTY_MD5 or self.slo_etag is not None) and not self.is_directory_marker
 
 
 @dataclass(frozen=True, slots=True)

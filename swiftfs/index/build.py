@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from swiftfs.errors import LocalFileError
 from swiftfs.index.entry import ROOT_INO, Diff, Meta, Resolved, Source
 from swiftfs.index.merge import merge
-from swiftfs.index.names import Path, Reason, reported, split, storable
+from swiftfs.index.names import Path, Reason, leaf, reported, split, storable
 from swiftfs.index.schema import connect_writer, local_errors, read_meta, write_meta
 from swiftfs.model import Kind
 
@@ -135,6 +135,7 @@ class Builder:
         self._files: list[_File] = []
         self._hidden: list[tuple[bytes, str]] = []
         self._saved_directory: tuple[bytes, int | None] = (b"", ROOT_INO)
+        self._beside = ("", b"")
         self._ended = False
         with local_errors(index.path):
             self._attach()
@@ -221,8 +222,7 @@ class Builder:
         if self._last_name is not None and name <= self._last_name:
             raise ValueError(f"the listing is out of order: {name!r} after {self._last_name!r}")
         self._last_name = name
-        marker = listed.is_directory_marker
-        place = split(name, self._prefix, marker=marker)
+        place = self._place(listed)
         if not isinstance(place, Path):
             if place is not Reason.INTERNAL:  # that is no part of the dataset, and nobody misses it
                 self._hidden.append((storable(name), place.value))
@@ -240,6 +240,19 @@ class Builder:
         top.last_modified = max(top.last_modified, row[4])
         if len(self._files) >= STAGED_AT_ONCE:
             self._stage()
+
+    def _place(self, listed: ListingEntry) -> Path | Reason:
+        """Where the object stands. Most stand beside the one before them, whose directory need not be looked at again."""
+        if listed.is_directory_marker:
+            return split(listed.name, self._prefix, marker=True)
+        within, directory = self._beside
+        name = listed.name[len(within) :]
+        if within and "/" not in name and listed.name.startswith(within):
+            return leaf(directory, name)
+        place = split(listed.name, self._prefix)
+        if isinstance(place, Path):
+            self._beside = (listed.name[: listed.name.rfind("/") + 1], place.directory)
+        return place
 
     def _add_marker(self, listed: ListingEntry, path: bytes) -> None:
         if listed.name.endswith("/") or not path:

@@ -63,6 +63,17 @@ def split(name: str, listing_prefix: str, *, marker: bool = False) -> Path | Rea
     return reason or Path(directory, last)
 
 
+def leaf(directory: bytes, name: str) -> Path | Reason:
+    """The place of ``name``, which has no slash, in a directory that has one; as :func:`split`."""
+    if "\0" in name:
+        return Reason.NUL
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        return Reason.ENCODING
+    return hostile(raw) or Path(directory, raw)
+
+
 def hostile(component: bytes) -> Reason | None:
     """Why ``component`` cannot be an entry of a directory; None when it can."""
     if not component:
