@@ -21,8 +21,8 @@ BAD_INVOCATION = 1
 MOUNT_FAILED = 32
 """mount(8)'s codes."""
 YOUNG = 10_000
-"""Objects made between two looks for garbage. What a command imports stays: with Python's own 700 it is looked through a
-hundred times, a twentieth of a short command's time."""
+"""Objects made between two looks for garbage. What a command imports stays, and Python's default, 700, has it looked
+through a hundred times: a twentieth of a short command's time."""
 BROKEN_PIPE = 141
 """128 + the signal's number, as shells report a program that a signal ended."""
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ROOT_DIR = 1
 """The root's row in the staging table."""
 
+STAGING = ".staging-"
+"""Between an index's name and what tells its staging files apart."""
+
 STAGED_AT_ONCE = 1000
 """Rows kept in memory before they are staged: a few hundred KiB."""
 
@@ -61,6 +64,15 @@ class Index:
         self.source = source
         self._connection = connect_writer(path, source)
         self._building = False
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Takes away the name of what a killed build has left; of one that is just beginning it goes a moment early."""
+        begins = f"{self.path.name}{STAGING}"
+        for name in os.listdir(self.path.parent):
+            if name.startswith(begins):
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path.parent / name)
 
     def meta(self) -> Meta:
         """What the saved index says of itself."""
@@ -194,10 +206,14 @@ class Builder:
 
     def _attach(self) -> None:
         """Makes the staging file beside the index, for /tmp may be small or in memory, and takes its name away."""
-        staging = f"{self._index.path}.staging-{secrets.token_hex(8)}"
+        staging = f"{self._index.path}{STAGING}{secrets.token_hex(8)}"
         os.close(os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         try:
             self._connection.execute("ATTACH ? AS staging", (staging,))
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staging)
+        try:
             self._connection.execute("PRAGMA staging.journal_mode = OFF")
             self._connection.execute("PRAGMA staging.synchronous = OFF")
             for statement in _STAGING:
@@ -206,8 +222,6 @@ class Builder:
         except sqlite3.Error:
             self._detach()  # or no later rebuild of this connection could attach its own
             raise
-        finally:
-            os.unlink(staging)
 
     def _detach(self) -> None:
         """Lets the staging file go, with what a transaction has not committed."""
@@ -242,7 +256,7 @@ class Builder:
             self._stage()
 
     def _place(self, listed: ListingEntry) -> Path | Reason:
-        """Where the object stands. Most stand beside the one before them, whose directory need not be looked at again."""
+        """Where the object stands: as a rule beside the one before it, whose directory need not be looked at again."""
         if listed.is_directory_marker:
             return split(listed.name, self._prefix, marker=True)
         within, directory = self._beside
