@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -49,27 +49,23 @@ def read_files(job: dict[str, Any]) -> Seen:
 
 
 def scan(job: dict[str, Any]) -> Seen:
-    """Every name below the top with its attributes, as ``find -ls`` does; ``flat``: those of the top, as ``ls -l``.
+    """Every name below the top with its attributes, by ``find``; ``flat``: those on top, as ``ls -l``.
 
-    Names are looked up in their open directory, as find does: a reader that costs little shows the file system.
+    ``ended`` is when that has ended. A reader in Python would take as long again for itself, and hide that.
     """
-    files = size = 0
-    directories = [job["top"]]
-    while directories:
-        path = directories.pop()
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if not job.get("flat") and entry.is_dir(follow_symlinks=False):
-                        directories.append(f"{path}/{entry.name}")
-                        continue
-                    found = entry.stat(follow_symlinks=False)
-                    files += stat.S_ISREG(found.st_mode)
-                    size += found.st_size
-        finally:
-            os.close(directory)
-    return {"files": files, "bytes": size}
+    depth = ["-maxdepth", "1"] if job.get("flat") else []
+    found = subprocess.run(
+        ["find", job["top"], "-mindepth", "1", *depth, "-printf", "%y%s\\n"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.split()
+    ended = time.monotonic()
+    return {
+        "files": sum(line[0] == "f" for line in found),
+        "bytes": sum(int(line[1:]) for line in found if line[0] == "f" or job.get("flat")),
+        "ended": ended,
+    }
 
 
 def read_sequentially(job: dict[str, Any]) -> Seen:
@@ -108,10 +104,10 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     print("ready", flush=True)
     sys.stdin.readline()
-    cpu, started = time.process_time(), time.monotonic()
-    seen = KINDS[job["kind"]](job)
-    ended = time.monotonic()
-    print(json.dumps({**seen, "started": started, "ended": ended, "cpu": time.process_time() - cpu}))
+    cpu, started = sum(os.times()[:4]), time.monotonic()
+    seen = {"ended": 0.0, **KINDS[job["kind"]](job)}
+    seen["ended"] = seen["ended"] or time.monotonic()
+    print(json.dumps({**seen, "started": started, "cpu": sum(os.times()[:4]) - cpu}))
 
 
 if __name__ == "__main__":
