@@ -54,13 +54,10 @@ def scan(job: dict[str, Any]) -> Seen:
     ``ended`` is when that has ended. A reader in Python would take as long again for itself, and hide that.
     """
     depth = ["-maxdepth", "1"] if job.get("flat") else []
-    found = subprocess.run(
-        ["find", job["top"], "-mindepth", "1", *depth, "-printf", "%y%s\\n"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.split()
+    command = ["find", job["top"], "-mindepth", "1", *depth, "-printf", "%y%s\\n"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     ended = time.monotonic()
+    found = said.decode().split()
     return {
         "files": sum(line[0] == "f" for line in found),
         "bytes": sum(int(line[1:]) for line in found if line[0] == "f" or job.get("flat")),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
+
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 """MD5 of no bytes: what a listing shows for a DLO on Swift and for any large object on Ceph RGW."""
 
@@ -61,13 +63,14 @@ class Kind(IntEnum):
     DLO = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ListingEntry:
+class ListingEntry(msgspec.Struct, frozen=True, gc=False):
     """One object of a container listing, as the listing tells it.
 
     ``etag`` is the listing's ``hash``; of a large object it is not the object's ETag. ``slo_etag`` is None unless the
     server says that the object is an SLO. ``last_modified`` is in nanoseconds. ``content_type`` is None when the
     server does not say.
+
+    Not a dataclass: there are as many as objects, and one is made in a fifth of the time so.
     """
 
     name: str

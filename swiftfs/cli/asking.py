@@ -11,6 +11,8 @@ from swiftfs.errors import ConfigError
 
 ASK_PATIENCE = 10.0
 """Seconds a mount gets to answer a question about itself."""
+LISTED_PATIENCE = 600.0
+"""Seconds for an answer that may need a listing first: of a million names that takes a minute or two."""
 
 
 def ask_mount(

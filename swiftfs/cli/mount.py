@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
+from swiftfs.cli.asking import ASK_PATIENCE, LISTED_PATIENCE, ask_mount
 from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, LIMIT, PERMISSIONS, SIZE
 from swiftfs.cli.rclone_mount import rclone_flags
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REFRESH_PATIENCE = 600.0
-"""Seconds for a listing that somebody waits for: a million names take a minute or two."""
 UNMOUNT_PATIENCE = 15.0
 """Seconds the mount's process gets to end after the tree is detached."""
 POLL = 0.05
@@ -318,5 +316,5 @@ def refresh(mountpoint: Path) -> None:
     """
     from swiftfs.mount.mounts import real_mountpoint
 
-    answer = ask_mount(real_mountpoint(mountpoint), {"command": "refresh"}, REFRESH_PATIENCE)
+    answer = ask_mount(real_mountpoint(mountpoint), {"command": "refresh"}, LISTED_PATIENCE)
     click.echo("{added} added, {changed} changed, {removed} removed; {files} files".format(**answer))

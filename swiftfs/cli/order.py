@@ -8,10 +8,8 @@ from typing import BinaryIO
 
 import click
 
-from swiftfs.cli.asking import ask_mount
+from swiftfs.cli.asking import LISTED_PATIENCE, ask_mount
 
-ORDER_PATIENCE = 60.0
-"""Seconds a mount gets for each piece of an order, and to take it up: some for a million names."""
 PIECE = 64 * 1024
 
 
@@ -32,7 +30,7 @@ def order(mountpoint: Path, file: BinaryIO) -> None:
     from swiftfs.fs.order_names import OrderCounts
     from swiftfs.mount.mounts import real_mountpoint
 
-    answer = ask_mount(real_mountpoint(mountpoint), {"command": "order"}, ORDER_PATIENCE, _pieces(file))
+    answer = ask_mount(real_mountpoint(mountpoint), {"command": "order"}, LISTED_PATIENCE, _pieces(file))
     click.echo(OrderCounts(**answer).text())
 
 

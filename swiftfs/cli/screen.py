@@ -95,7 +95,8 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
     looked = reads["hits"] + reads["misses"]
     share = f"{100 * reads['hits'] / looked:.1f} %" if looked else "none yet"
     rows = [
-        ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"),
+        ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"
+                 + ("" if answer["whole"] else ", and what is being listed")),
         ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
                   f"{fetch['logins']:,} logins"),
         ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} done, "

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import click
 
-from swiftfs.cli.asking import ASK_PATIENCE, ask_mount
+from swiftfs.cli.asking import ASK_PATIENCE, LISTED_PATIENCE, ask_mount
 from swiftfs.cli.saying import is_logged
 from swiftfs.errors import SwiftFSError, UsageError
 
@@ -54,7 +54,7 @@ def warm(context: click.Context, mountpoint: Path, paths: tuple[str, ...], wait:
             raise UsageError("--cancel gives up everything and stands alone")
         click.echo(f"gave up {ask_mount(where, {'command': 'warm', 'cancel': True}, ASK_PATIENCE)['cancelled']}")
         return
-    figures = ask_mount(where, {"command": "warm", "paths": list(paths)}, ASK_PATIENCE)
+    figures = ask_mount(where, {"command": "warm", "paths": list(paths)}, LISTED_PATIENCE)
     if not wait:
         click.echo(f"fetching {figures['files']:,} files, {figures['size']:,} bytes")
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,28 +17,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.errors import SwiftFSError
-from swiftfs.index.build import Builder, Index
+from swiftfs.index.build import UNPROVEN, Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
 from swiftfs.index.schema import index_path
+from swiftfs.model import EMPTY_MD5, ListingEntry, Subdir
 from swiftfs.swift.heads import heads
 from swiftfs.swift.split_listing import SPLIT_FROM, list_split
 
 if TYPE_CHECKING:
-    from swiftfs.model import ContainerInfo, ListingEntry, ObjectInfo
+    from swiftfs.model import ContainerInfo, ObjectInfo
     from swiftfs.swift.client import Client
+    from swiftfs.swift.listing import Top
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ONE_PAGE = 10_000
+"""Names of a container that one request lists, as a rule: of more than that, those on top are shown first."""
+LISTED_SOON = 1_000_000
+"""Names of a container whose first listing is awaited by readers who look below its top, within a deadline: a minute at
+the most. Of more than that, the mount answers when all is listed."""
 LIST_FIRST = 100_000
 """Names up to which a changed container is listed again before the mount answers: a few seconds. A larger one shows its
 saved tree at once and is listed behind it."""
 
 
 class Indexer:
-    """The index of one mount's dataset, opened for writing. Used from one event loop; rebuilds do not overlap."""
+    """The index of one mount's dataset, opened for writing. Used from one event loop; rebuilds do not overlap.
+
+    ``stale`` tells that the mount may begin with the saved tree and is to list soon; ``partial`` that the index has no
+    more than the names on top, which one request tells, until the next :meth:`rebuild`.
+    """
+
+    top_first = True
+    """Whether a mount may begin with the names on top."""
 
     def __init__(self, client: Client, directory: Path, account: str, container: str, prefix: str) -> None:
         self._client = client
@@ -46,22 +61,25 @@ class Indexer:
         self._container = container
         self._index: Index | None = None
         self._begun: _Listing | None = None
+        self._top: Top | None = None
         self._unproven: _Unproven | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
         self.stale = False
+        self.partial = False
         self.hidden = 0
         self.drifted = 0
 
     async def prepare(self) -> None:
-        """Open the saved index, or build it. ``stale`` tells that the mount may begin with it and is to list soon.
+        """Open the saved index, or begin it: with the whole listing where that is short, else with the names on top.
 
         A container whose headers are as they were is not listed: an object that was replaced by one of as many bytes
         shows when it is read (its ETag is pinned), or at the next refresh. Raises ContainerNotFound, LocalFileError and
         what a listing raises.
         """
-        # Where nothing was saved, the first page is asked for together with the headers.
+        # Where nothing was saved, the names on top are asked for instead of the headers, which come with them, and the
+        # first page of all names beside them.
         begun = None if self.path.exists() else self._flat()
-        asked = asyncio.ensure_future(self._client.container_info(self._container))
+        asked = asyncio.ensure_future(self._headers() if begun is None else self._list_top())
         try:
             index = self._index = await self._in_thread(lambda: Index(self.path, self._source))
             meta = await self._in_thread(index.meta)
@@ -70,12 +88,41 @@ class Indexer:
             if meta.complete and (same or info.count > LIST_FIRST):
                 self.stale = not same
                 self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
-            else:
-                self._begun, begun = begun, None
+                return
+            self._begun, begun = begun, None
+            if not (self.top_first and ONE_PAGE < info.count <= LISTED_SOON and await self._show_top(index)):
                 await self.rebuild(info)
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, *([begun.close()] if begun is not None else []), return_exceptions=True)
+            if begun is not None:
+                await begun.close()
+            if not asked.done():
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+
+    async def _headers(self) -> ContainerInfo:
+        return await self._client.container_info(self._container)
+
+    async def _list_top(self) -> ContainerInfo:
+        """What is on top, with the container's headers."""
+        self._top = await self._client.list_top(self._container, prefix=self._source.listing_prefix)
+        return self._top.info
+
+    async def _show_top(self, index: Index) -> bool:
+        """Have the index show the names on top; False when they are too many, or when it is whole by now."""
+        if self._top is None:
+            await self._list_top()
+        assert self._top is not None
+        if self._top.names is None:
+            return False
+        # Not in the thread: the first page of all names comes at the same time, and reading that keeps the interpreter.
+        builder = index.builder()
+        try:
+            page = [_on_top(name) for name in self._top.names]
+            builder.add(await self._looked_up(page, builder.needs_head(page)))
+            self.partial = builder.finish_top()
+        finally:
+            builder.abort()
+        return self.partial
 
     async def confirm(self) -> bool:
         """Whether the listing that the tree was first made of ends where the headers say; False: it is to be listed.
@@ -104,8 +151,9 @@ class Indexer:
     async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
         """List the container and make the index say so. Raises what a listing raises; the index is then unchanged."""
         assert self._index is not None
+        top, self._top = self._top, None
         if info is None:
-            info = await self._client.container_info(self._container)
+            info = await self._headers() if top is None else top.info
         builder = await self._in_thread(self._index.builder)
         listed = 0
         try:
@@ -113,12 +161,15 @@ class Indexer:
                 async for page in pages:
                     listed += len(page)
                     await self._add(builder, page)
-            count, size = (-1, -1) if self._unproven is not None else (self._counted(listed, info), info.size)
+            count, size = (
+                (UNPROVEN, UNPROVEN) if self._unproven is not None else (self._counted(listed, info), info.size)
+            )
             diff = await self._in_thread(lambda: builder.finish(count, size))
         except BaseException:
             # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
             self._thread.submit(builder.abort)
             raise
+        self.partial = False
         self.hidden = diff.hidden
         if diff.hidden:
             log.warning("%d objects cannot be shown as files", diff.hidden)
@@ -137,14 +188,14 @@ class Indexer:
     async def _one_by_one(self, info: ContainerInfo) -> AsyncGenerator[list[ListingEntry]]:
         """The pages of a listing: of one that was begun early as far as a mount has to wait for it. Pages with as many
         names as the headers count are all of it, unless :meth:`confirm` finds another."""
-        is_first = self._begun is not None and not self._source.prefix
+        is_waited_for = self._begun is not None and not self.partial and not self._source.prefix
         listing, self._begun, self._unproven = self._begun or self._flat(), None, None
         listed = 0
         try:
             while page := await listing.page():
                 listed += len(page)
                 yield page
-                if is_first and listed == info.count:
+                if is_waited_for and listed == info.count:
                     self._unproven = _Unproven(listing, info)
                     return
         finally:
@@ -174,12 +225,15 @@ class Indexer:
 
     async def _add(self, builder: Builder, page: list[ListingEntry]) -> None:
         """Stage one page, with a HEAD's answer for each entry where only that tells size and ETag."""
-        needed = await self._in_thread(lambda: builder.needs_head(page))
+        resolved = await self._looked_up(page, await self._in_thread(lambda: builder.needs_head(page)))
+        await self._in_thread(lambda: builder.add(resolved))
+
+    async def _looked_up(self, page: list[ListingEntry], needed: list[ListingEntry]) -> list[Resolved]:
+        """The entries of a page, with HEADs' answers for those that are ``needed``."""
         found = await heads(self._client, self._container, needed)
         # None: gone since it was listed, the next listing will not have it.
         infos = {entry.name: found.get(entry.name) for entry in needed}
-        resolved = [one for entry in page if (one := self._resolved(entry, infos)) is not None]
-        await self._in_thread(lambda: builder.add(resolved))
+        return [one for entry in page if (one := self._resolved(entry, infos)) is not None]
 
     def _resolved(self, entry: ListingEntry, infos: dict[str, ObjectInfo | None]) -> Resolved | None:
         """What goes into the index for ``entry``; ``infos`` has the HEADs that were made, None where nothing was."""
@@ -231,6 +285,13 @@ class _Listing:
         # It may fail when nobody wants it any more.
         asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         return asked
+
+
+def _on_top(name: ListingEntry | Subdir) -> ListingEntry:
+    """A directory is listed as its marker would be, of the present time until its files are known."""
+    if isinstance(name, Subdir):
+        return ListingEntry(name.name, 0, EMPTY_MD5, time.time_ns())
+    return name
 
 
 @dataclass(frozen=True, slots=True)

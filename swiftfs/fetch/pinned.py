@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from swiftfs.errors import ConfigError, NotFound
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.fetch.manifest import PinnedFile, manifest_name, read_manifest
@@ -31,6 +33,8 @@ PAGE = 10_000
 
 class PinnedIndexer(Indexer):
     """The index of the dataset version ``digest``. ``drifted`` counts its files that the store does not hold so."""
+
+    top_first = False
 
     def __init__(self, client: Client, directory: Path, account: str, container: str, prefix: str, digest: str) -> None:
         super().__init__(client, directory / f"pin-{digest}", account, container, prefix)
@@ -95,7 +99,7 @@ class PinnedIndexer(Indexer):
     def _entry(self, file: PinnedFile, listed: ListingEntry | None) -> ListingEntry:
         pinned = ListingEntry(file.name, file.size, file.etag, file.last_modified)
         if listed is not None and (listed.slo_etag is not None or (listed.etag == EMPTY_MD5 and file.size)):
-            return replace(pinned, slo_etag=listed.slo_etag or "")
+            return msgspec.structs.replace(pinned, slo_etag=listed.slo_etag or "")
         if listed is None or (listed.size, listed.etag) != (file.size, file.etag):
             self._drift.append(file.name)
         return pinned

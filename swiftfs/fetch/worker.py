@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LIST_AGAIN = 2.0
+"""Seconds until a first listing that failed is tried again: readers wait for it."""
 FLUSH = 0.05
 """Seconds between two commits of rows about finished chunks: the file system process knows of them by message."""
 
@@ -78,7 +80,7 @@ class Worker:
                 hidden=self._indexer.hidden,
             )
         )
-        if self._indexer.stale:
+        if self._indexer.stale or self._indexer.partial:
             self._refresh_asked.set()
         async with asyncio.TaskGroup() as group:
             background = [
@@ -261,12 +263,12 @@ class Worker:
             ) from None
 
     async def _refresh(self) -> None:
-        """List the container when asked to and every ``refresh`` seconds."""
+        """List the container when asked to, every ``refresh`` seconds, and until the tree is whole."""
         if not await self._indexer.confirm():
             self._refresh_asked.set()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._hello.refresh):
+                async with asyncio.timeout(LIST_AGAIN if self._indexer.partial else self._hello.refresh):
                     await self._refresh_asked.wait()
             self._refresh_asked.clear()
             # Whoever asks while this listing runs gets the next one's answer: this one may be past what they mean.

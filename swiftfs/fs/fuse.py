@@ -100,6 +100,7 @@ class Operations(pyfuse3.Operations):
         elif len(name) > NAME_MAX:
             raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
         else:
+            await self._vfs.known(parent_inode)
             found = self._vfs.child(parent_inode, name)
             if found is None:
                 return self._absent()
@@ -159,6 +160,7 @@ class Operations(pyfuse3.Operations):
         the directory is rebuilt between two requests.
         """
         self.requests += 1
+        await self._vfs.known(fh)
         after = start_id
         if not after and not self._vfs.entry(fh).is_dir:
             raise pyfuse3.FUSEError(errno.ENOTDIR)
@@ -203,6 +205,10 @@ class Operations(pyfuse3.Operations):
             attributes.st_mode = stat.S_IFDIR | view.directory_mode
             attributes.st_nlink = 2 + entry.subdirs
             attributes.st_size = 0
+            if not self._vfs.is_whole:
+                # 1: how many directories are in it is not to be told from this. Asked again, it will be known.
+                attributes.st_nlink = 1
+                attributes.entry_timeout = attributes.attr_timeout = 0
         else:
             attributes.st_mode = stat.S_IFREG | view.file_mode
             attributes.st_nlink = 1

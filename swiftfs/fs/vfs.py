@@ -28,6 +28,7 @@ from swiftfs.fs.pattern import Plan
 from swiftfs.fs.ranges import Ranges, cut
 from swiftfs.fs.slowest import Slowest, Wait
 from swiftfs.fs.unstored import Unstored
+from swiftfs.index.entry import ROOT_INO
 from swiftfs.model import Kind
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Vfs:
         self._touched: set[str] = set()
         self._late: OrderedDict[tuple[str, int], tuple[float, DeadlineExceeded]] = OrderedDict()
         self._generation = self._index.generation()
+        self._whole = trio.Event()
+        self._note_whole()
         self.ahead = FetchAhead(self, cache, fetcher, prefetch, prefetch_budget)
         self.counters = ReadCounters()
         self.slowest = Slowest()
@@ -125,6 +128,30 @@ class Vfs:
             self._former.close()
 
     # Metadata
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the tree is all that the container holds; until then nothing is known below directories on top."""
+        return self._whole.is_set()
+
+    async def whole(self) -> None:
+        """Wait until the tree is whole: as long as the first listing takes, which is tried again when it fails."""
+        await self._whole.wait()
+
+    async def known(self, directory: int) -> None:
+        """Wait until the names in ``directory`` are known. Raises DeadlineExceeded."""
+        if directory == ROOT_INO or self._whole.is_set():
+            return
+        with trio.move_on_after(self._fetcher.deadline):
+            await self._whole.wait()
+            return
+        raise DeadlineExceeded(
+            f"the container has not been listed within {self._fetcher.deadline:.0f} s", container=self._container
+        )
+
+    def _note_whole(self) -> None:
+        if not self._whole.is_set() and self._index.meta().complete:
+            self._whole.set()
 
     def entry(self, ino: int) -> Entry:
         """The entry of an inode. Raises Changed when its version is no longer part of the tree."""
@@ -161,10 +188,13 @@ class Vfs:
             self._files.clear()
             self._to_look_up.clear()
             self.ahead.replaced()
+            self._note_whole()
             return None
         generation = self._index.generation()
-        changes = self._index.changes_since(self._generation)
+        # Before the tree was whole the kernel was told of no names but those on top.
+        changes = self._index.changes_since(self._generation, None if self._whole.is_set() else ROOT_INO)
         self._generation = generation
+        self._note_whole()
         self._to_look_up = {ino for ino, file in self._files.items() if file.kind != Kind.PLAIN}
         self.ahead.refreshed()
         return changes

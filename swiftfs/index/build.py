@@ -32,6 +32,9 @@ ROOT_DIR = 1
 STAGING = ".staging-"
 """Between an index's name and what tells its staging files apart."""
 
+UNPROVEN = -1
+"""Count and bytes of a tree that no container's headers have: the next mount lists again."""
+
 STAGED_AT_ONCE = 1000
 """Rows kept in memory before they are staged: a few hundred KiB."""
 
@@ -185,11 +188,26 @@ class Builder:
         The container's count and bytes are kept for a later, cheap comparison. Raises LocalFileError, and the index
         stays as it was, when it cannot be written.
         """
+        diff = self._merge(container_count, container_bytes, complete=True)
+        assert diff is not None
+        return diff
+
+    def finish_top(self) -> bool:
+        """Makes what was staged the saved tree for as long as there is no whole one: names on top, and directories of
+        which nothing more is known. False, and nothing changes, when there is a whole one. Raises as :meth:`finish`."""
+        return self._merge(UNPROVEN, UNPROVEN, complete=False) is not None
+
+    def _merge(self, container_count: int, container_bytes: int, *, complete: bool) -> Diff | None:
         try:
             with local_errors(self._index.path):
                 while self._stack:
                     self._leave()
-                return merge(self._connection, container_count=container_count, container_bytes=container_bytes)
+                return merge(
+                    self._connection,
+                    container_count=container_count,
+                    container_bytes=container_bytes,
+                    complete=complete,
+                )
         except LocalFileError as error:
             error.container = error.container or self._index.source.container
             raise

@@ -85,11 +85,19 @@ SELECT count(*) FROM gone g CROSS JOIN entries e WHERE g.seq > ? AND e.parent = 
 """
 
 
-def merge(connection: sqlite3.Connection, *, container_count: int, container_bytes: int) -> Diff:
-    """Makes the staged tree the saved one and says what changed. Raises sqlite3.Error, and then nothing changed."""
+def merge(
+    connection: sqlite3.Connection, *, container_count: int, container_bytes: int, complete: bool = True
+) -> Diff | None:
+    """Makes the staged tree the saved one and says what changed. Raises sqlite3.Error, and then nothing changed.
+
+    A tree that is not ``complete`` never takes the place of one that is: then nothing changes, and the answer is None.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         before = read_meta(connection)
+        if before.complete and not complete:
+            connection.execute("ROLLBACK")
+            return None
         first = not connection.execute("SELECT 1 FROM entries LIMIT 1 OFFSET 1").fetchone()
         mark = _mark(connection)
         connection.execute(
@@ -97,12 +105,12 @@ def merge(connection: sqlite3.Connection, *, container_count: int, container_byt
         )
         touched = _apply(connection, first=first)
         generation = before.generation + 1
-        diff = _diff(connection, mark, generation=generation, touched=touched, first=first)
+        diff = _diff(connection, mark, generation=generation, touched=touched, first=first or not before.complete)
         _forget_old(connection, mark, generation)
         write_meta(
             connection,
             generation=generation,
-            complete=1,
+            complete=int(complete),
             built_at=time.time_ns(),
             container_count=container_count,
             container_bytes=container_bytes,
@@ -130,17 +138,20 @@ class Mark(tuple[int, int]):
         return self[1]
 
 
-def changes_after(connection: sqlite3.Connection, mark: Mark) -> tuple[Change, ...] | None:
+def changes_after(connection: sqlite3.Connection, mark: Mark, only: int | None = None) -> tuple[Change, ...] | None:
     """What to invalidate for a kernel that knows the tree as it was at ``mark``; None when it is too much to name.
 
-    Names in directories that did not exist then are left out, for the kernel cannot have asked about them.
+    Names in directories that did not exist then are left out, for the kernel cannot have asked about them; with
+    ``only``, those in all directories but that one.
     """
+    least, most = (0, mark.last_ino) if only is None else (only, only)
     removed = connection.execute(
-        "SELECT parent, name, ino FROM gone WHERE seq > ? LIMIT ?", (mark.last_gone, MAX_CHANGES + 1)
+        "SELECT parent, name, ino FROM gone WHERE seq > ? AND parent BETWEEN ? AND ? LIMIT ?",
+        (mark.last_gone, least, most, MAX_CHANGES + 1),
     ).fetchall()
     added = connection.execute(
-        "SELECT parent, name FROM entries WHERE ino > ? AND parent <= ? LIMIT ?",
-        (mark.last_ino, mark.last_ino, MAX_CHANGES + 1),
+        "SELECT parent, name FROM entries WHERE ino > ? AND parent BETWEEN ? AND ? LIMIT ?",
+        (mark.last_ino, least, most, MAX_CHANGES + 1),
     ).fetchall()
     if len(removed) + len(added) > MAX_CHANGES:
         return None

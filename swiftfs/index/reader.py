@@ -185,14 +185,14 @@ class Reader:
         entry = self.entry(ino)
         return Totals(entry.files, entry.subdirs, entry.size) if entry and entry.is_dir else None
 
-    def changes_since(self, generation: int) -> tuple[Change, ...] | None:
-        """What a kernel that knows the tree of ``generation`` must forget; None when everything: the generation
-        is too old to tell, or the changes are too many to name."""
+    def changes_since(self, generation: int, only: int | None = None) -> tuple[Change, ...] | None:
+        """What a kernel that knows the tree of ``generation``, or of it the directory ``only``, must forget; None when
+        everything: the generation is too old to tell, or the changes are too many to name."""
         with local_errors(self._path):
             if generation == self.generation():
                 return ()
             row = self._one("SELECT last_ino, last_gone FROM generations WHERE generation = ?", (generation,))
-            return changes_after(self._connection, Mark(row)) if row else None
+            return changes_after(self._connection, Mark(row), only) if row else None
 
     def _walk(self, stack: list[tuple[int, bytes]], at_once: int) -> Iterator[Entry]:
         """The files after the places on ``stack``, innermost last: (directory, the name in it to go on after)."""

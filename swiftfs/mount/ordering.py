@@ -30,6 +30,7 @@ class Ordering:
 
     async def take(self, pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
         """Follow the order whose text is ``pieces``; returns the counts of its lines."""
+        await self._vfs.whole()
         text = OrderText(self._vfs.child, self._mountpoint)
         async for piece in pieces:
             text.feed(piece)

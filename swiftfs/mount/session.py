@@ -132,7 +132,7 @@ class _Session:
                     nursery.start_soon(self._refreshing.run)
                     nursery.start_soon(self._housekeeping, nursery)
                     if settings.prefetch is Mode.ALL:
-                        self._vfs.ahead.warming.add([ROOT], TREE)
+                        nursery.start_soon(self._warm_all)
                     if settings.order_file is not None:
                         nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
@@ -228,6 +228,11 @@ class _Session:
         if self._vfs is not None:
             self._vfs.bad_pieces(key, chunk)
 
+    async def _warm_all(self) -> None:
+        assert self._vfs is not None
+        await self._vfs.whole()
+        self._vfs.ahead.warming.add([ROOT], TREE)
+
     def _take_refreshed(self) -> tuple[Change, ...] | None:
         assert self._vfs is not None
         return self._vfs.refreshed()
@@ -254,6 +259,7 @@ class _Session:
             "fetch_restarts": self._fetch.restarts,
             "uptime": time.time() - self._started,
             "pin": self._settings.pin,
+            "whole": self._vfs.is_whole,
             "files": totals.files,
             "directories": totals.directories,
             "bytes": totals.bytes,

@@ -30,6 +30,7 @@ class Warmer:
             return {"cancelled": warming.cancel()}
         number = request.get("plan")
         if number is None:
+            await self._vfs.whole()
             number = warming.add([self._ino(str(path)) for path in request.get("paths") or [""]])
         figures = warming.figures(int(number))
         if figures is None:

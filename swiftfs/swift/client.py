@@ -26,7 +26,7 @@ from swiftfs.errors import (
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
 from swiftfs.swift.large import LargeObjects
-from swiftfs.swift.listing import listing_page
+from swiftfs.swift.listing import TOP_LIMIT, Top, listing_page
 from swiftfs.swift.translate import about_container, about_object
 from swiftfs.swift.transport import Transport, open_transport
 
@@ -129,12 +129,7 @@ class Client(LargeObjects):
             answer = await self._transport.request("HEAD", wire.container_path(container))
         except SwiftFSError as error:
             raise about_container(error, container) from None
-        headers = answer.headers
-        return ContainerInfo(
-            container,
-            int(headers.get("X-Container-Object-Count", 0)),
-            int(headers.get("X-Container-Bytes-Used", 0)),
-        )
+        return wire.container_info(container, answer.headers)
 
     async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool:
         """Make sure the container exists; True when it was made now."""
@@ -175,7 +170,7 @@ class Client(LargeObjects):
             if marker:
                 query["marker"] = marker
             try:
-                kept = await listing_page(self._transport, path, query)
+                kept, _ = await listing_page(self._transport, path, query)
             except SwiftFSError as error:
                 raise about_container(error, container) from None
             if not kept:
@@ -189,6 +184,20 @@ class Client(LargeObjects):
         async for page in self.list_pages(container, prefix=prefix):
             yield [entry for entry in page if isinstance(entry, ListingEntry)]
             del page
+
+    async def list_top(self, container: str, *, prefix: str = "") -> Top:
+        """What is directly below ``prefix``, and the container's headers, by one request.
+
+        Raises ContainerNotFound, and Truncated for a listing that repeats itself.
+        """
+        query = {"format": "json", "limit": str(TOP_LIMIT), "delimiter": "/"}
+        if prefix:
+            query["prefix"] = prefix
+        try:
+            page, headers = await listing_page(self._transport, wire.container_path(container), query)
+        except SwiftFSError as error:
+            raise about_container(error, container) from None
+        return Top(wire.container_info(container, headers), page if len(page) < TOP_LIMIT else None)
 
     # Objects
 

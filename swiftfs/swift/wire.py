@@ -28,6 +28,8 @@ from swiftfs.model import (
 )
 
 NANOSECONDS = 1_000_000_000
+DAY = 86_400
+MD5_LENGTH = 32
 MTIME_HEADER = "X-Object-Meta-Mtime"
 """Seconds with a fraction, as rclone and python-swiftclient write a file's own time."""
 
@@ -35,6 +37,7 @@ INFO = "/info"
 """The path that stands for the server's ``/info``, which is not below the account."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _MTIME = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,}))?\Z")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
@@ -106,6 +109,8 @@ def parse_content_range(text: str) -> tuple[ByteRange, int | None]:
 
 def bare_etag(text: str) -> str:
     """An ETag without quotes, weakness mark or upper case: Swift quotes those of SLOs, etag-quoter all of them."""
+    if len(text) == MD5_LENGTH and text.isalnum() and text.islower():
+        return text
     text = text.strip()
     if text.startswith("W/"):
         text = text[2:]
@@ -132,9 +137,8 @@ def format_mtime(mtime: int) -> str:
 def parse_timestamp(text: str) -> int:
     """Nanoseconds from a listing's ``last_modified``: UTC, with or without ``Z``, micro- or milliseconds."""
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return ((moment - _EPOCH) // _MICROSECOND) * 1000
+    since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
+    return (since.days * DAY + since.seconds) * NANOSECONDS + since.microseconds * 1000
 
 
 def parse_http_date(text: str) -> int:
@@ -153,6 +157,13 @@ def format_http_date(moment: int) -> str:
 
     seconds = -(-moment // NANOSECONDS)
     return format_datetime(_EPOCH + timedelta(seconds=seconds), usegmt=True)
+
+
+def container_info(name: str, headers: Mapping[str, str]) -> ContainerInfo:
+    """What the headers of a HEAD or a listing of a container say. ``headers`` as in :func:`object_info`."""
+    return ContainerInfo(
+        name, int(headers.get("X-Container-Object-Count", 0)), int(headers.get("X-Container-Bytes-Used", 0))
+    )
 
 
 def object_info(name: str, headers: Mapping[str, str], size: int | None = None) -> ObjectInfo:

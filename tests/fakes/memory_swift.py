@@ -27,8 +27,11 @@ from swiftfs.swift.answer import Counters
 from swiftfs.swift.body import Body
 from swiftfs.swift.client import BulkDeleted
 from swiftfs.swift.large import BadSegments
+from swiftfs.swift.listing import Top
 
 SECOND = 1_000_000_000
+TOP = "?delimiter=/"
+"""Stands for an object's name in the log of requests for the names on top of a container."""
 Fault = Callable[[str, str, str], None]
 
 
@@ -42,9 +45,11 @@ class Stored:
 
 @dataclass(slots=True)
 class MemorySwift:
-    """The account. ``page`` is how many names a listing page has; times are counted in whole seconds from 1."""
+    """The account. ``page`` is how many names a listing page has, ``top`` how many are too many for ``list_top``; times
+    are counted in whole seconds from 1."""
 
     page: int = 10_000
+    top: int = 1000
     faults: list[Fault] = field(default_factory=list)
     log: list[tuple[str, str, str]] = field(default_factory=list)
     held: dict[str, dict[str, Stored]] = field(default_factory=dict)
@@ -125,6 +130,19 @@ class MemorySwift:
                 return
             yield page
             marker = page[-1].name
+
+    async def list_top(self, container: str, *, prefix: str = "") -> Top:
+        """What is directly below ``prefix``, with what the headers say before it is listed."""
+        self._request("GET", container, TOP)
+        objects = self._objects(container)
+        names: list[ListingEntry | Subdir] = []
+        for name in sorted(name for name in objects if name.startswith(prefix)):
+            cut = name.find("/", len(prefix)) + 1
+            if not cut:
+                names.append(self._entry(container, name))
+            elif not names or names[-1].name != name[:cut]:
+                names.append(Subdir(name[:cut]))
+        return Top(self._container_info(container), names if len(names) < self.top else None)
 
     async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
         """Pages of a flat listing."""

@@ -64,6 +64,7 @@ class Listed:
 
     path = Path("/none")
     stale = False
+    partial = False
     hidden = 0
     drifted = 0
 

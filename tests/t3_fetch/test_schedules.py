@@ -278,6 +278,7 @@ class SlowIndexer:
     store: int = 0
     shown: int = 0
     hidden: int = 0
+    partial: bool = False
 
     async def confirm(self) -> bool:
         await asyncio.sleep(self.draw.choice([0, 1]))
