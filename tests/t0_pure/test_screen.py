@@ -23,7 +23,8 @@ def answer(**changes: int) -> dict[str, Any]:
     for name, value in changes.items():
         (fetch if name in fetch else reads)[name] = value
     return {
-        "remote": "r:c", "mountpoint": '/mnt/a "b"', "pid": 1, "uptime": 2.5, "whole": True, "files": 3, "directories": 1, "bytes": 9,
+        "remote": "r:c", "mountpoint": '/mnt/a "b"', "pid": 1, "uptime": 2.5, "files": 3, "directories": 1, "bytes": 9,
+        "whole": True,
         "fetch_restarts": 0, "known_inodes": 1, "fuse_requests": 7, "prefetch": {"mode": "auto", "pattern": "sparse"},
         "slowest": [{"seconds": 1.25, "ago": 3.0, "object": "[slow] one", "chunk": 0}], "fetch": fetch, "reads": reads,
         "pin": "",

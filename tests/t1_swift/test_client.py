@@ -122,6 +122,22 @@ async def test_missing_things_are_named(client: Client, container: str) -> None:
             await call
 
 
+async def test_the_top_of_a_container_comes_with_its_headers(client: Client, container: str) -> None:
+    """One request: the objects and directories there, or below a prefix, and what a HEAD of the container says."""
+    for name in ("a", "d-", "d/1", "d/e/2", "f/3"):
+        await put(client, container, name, b"aa")
+    top = await client.list_top(container)
+    assert top.names is not None
+    assert [(type(one), one.name) for one in top.names] == [
+        (ListingEntry, "a"), (ListingEntry, "d-"), (Subdir, "d/"), (Subdir, "f/"),
+    ]  # fmt: skip
+    assert top.info == await client.container_info(container)
+    below = await client.list_top(container, prefix="d/")
+    assert [one.name for one in below.names or ()] == ["d/1", "d/e/"]
+    with pytest.raises(ContainerNotFound, match="nowhere"):
+        await client.list_top("nowhere")
+
+
 async def test_a_container_with_objects_is_not_deleted(client: Client, container: str) -> None:
     """Deleting a container that is not empty is refused and deletes nothing."""
     await put(client, container, "o", b"x")
