@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from bench.ground import Ground, Loaded
 
 PAGE = 10_000
-HEADERS = 1
-"""HEAD of the container, which says how many names to expect."""
+TOP = 1
+"""The request for the names on top, with which the headers come that say how many there are."""
 READERS = 4
 EPOCHS = (1, 2, 3)
 FIRST_LOOK = at_most(2.0)
@@ -144,11 +144,11 @@ def scan(ground: Ground, *, number: int, delay: int, blocks: int) -> list[Scenar
         *each("requests of mount and both scans", done, value("requests"), ""),
     ]
     ours = [block.sessions[SWIFTFS.name] for block in done]
-    asked = -(-number // PAGE) + 1 + HEADERS
+    asked = -(-number // PAGE) + 1 + TOP
     counts = [
         count("files seen by a scan", _worst([one.phases["scan 1"].files for one in ours], number), number),
         count(
-            "requests: pages, the empty one, the headers",
+            "requests: pages, the empty one, the top",
             _worst([one.values["requests"] for one in ours], asked),
             asked,
         ),
