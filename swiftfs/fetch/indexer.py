@@ -20,7 +20,7 @@ from swiftfs.errors import SwiftFSError
 from swiftfs.index.build import UNPROVEN, Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
-from swiftfs.index.schema import index_path
+from swiftfs.index.schema import index_path, local_errors
 from swiftfs.model import EMPTY_MD5, ListingEntry, Subdir
 from swiftfs.swift.heads import heads
 from swiftfs.swift.split_listing import SPLIT_FROM, list_split
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 ONE_PAGE = 10_000
 """Names of a container that one request lists, as a rule: of more than that, those on top are shown first."""
-LISTED_SOON = 1_000_000
-"""Names of a container whose first listing is awaited by readers who look below its top, within a deadline: a minute at
-the most. Of more than that, the mount answers when all is listed."""
+LISTED_IN_A_SECOND = 20_000
+"""Names that are surely listed in a second. Readers who look below the top wait for the first listing, within their
+deadline; where that may not be enough, the mount answers when all is listed."""
 LIST_FIRST = 100_000
 """Names up to which a changed container is listed again before the mount answers: a few seconds. A larger one shows its
 saved tree at once and is listed behind it."""
@@ -54,8 +54,12 @@ class Indexer:
     top_first = True
     """Whether a mount may begin with the names on top."""
 
-    def __init__(self, client: Client, directory: Path, account: str, container: str, prefix: str) -> None:
+    def __init__(
+        self, client: Client, directory: Path, account: str, container: str, prefix: str, *, deadline: float = 60.0
+    ) -> None:
+        """``deadline`` is how many seconds readers wait for a listing."""
         self._client = client
+        self._listed_soon = int(LISTED_IN_A_SECOND * deadline)
         self._source = Source(account, container, prefix)
         self.path = index_path(directory, self._source)
         self._container = container
@@ -90,7 +94,8 @@ class Indexer:
                 self.hidden = sum((await self._in_thread(index.hidden_counts)).values())
                 return
             self._begun, begun = begun, None
-            if not (self.top_first and ONE_PAGE < info.count <= LISTED_SOON and await self._show_top(index)):
+            is_long = ONE_PAGE < info.count <= self._listed_soon
+            if not (self.top_first and is_long and await self._show_top(index)):
                 await self.rebuild(info)
         finally:
             if begun is not None:
@@ -98,6 +103,8 @@ class Indexer:
             if not asked.done():
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
+            elif not asked.cancelled():
+                asked.exception()  # looked at, also where another error came first
 
     async def _headers(self) -> ContainerInfo:
         return await self._client.container_info(self._container)
@@ -157,10 +164,11 @@ class Indexer:
         builder = await self._in_thread(self._index.builder)
         listed = 0
         try:
-            async with contextlib.aclosing(self._pages(info)) as pages:
-                async for page in pages:
-                    listed += len(page)
-                    await self._add(builder, page)
+            with local_errors(self.path):  # pages that wait are kept beside it
+                async with contextlib.aclosing(self._pages(info)) as pages:
+                    async for page in pages:
+                        listed += len(page)
+                        await self._add(builder, page)
             count, size = (
                 (UNPROVEN, UNPROVEN) if self._unproven is not None else (self._counted(listed, info), info.size)
             )

@@ -89,7 +89,7 @@ async def _start(hello: Hello, link: Link, stack: contextlib.AsyncExitStack) -> 
 
         indexer: Indexer = PinnedIndexer(client, indexes, account, hello.container, hello.prefix, hello.pin)
     else:
-        indexer = Indexer(client, indexes, account, hello.container, hello.prefix)
+        indexer = Indexer(client, indexes, account, hello.container, hello.prefix, deadline=hello.deadline)
     stack.callback(indexer.close)
     await indexer.prepare()
     (cache,) = opened

@@ -83,7 +83,7 @@ class FetchAhead:
                 self._asked.clear()  # a new run: what was fetched for the last one may have gone since
             self._ask_for_next(self._tree.index.files_after(plan.ino, plan.count))
         elif plan is not None:
-            below = self._tree.index.subtree_totals(plan.ino)
+            below = self._tree.index.subtree_totals(plan.ino) if self._tree.is_whole else None
             if below is not None and below.bytes <= self._budget:
                 self.warming.add([plan.ino], TREE)
             else:

@@ -102,6 +102,9 @@ class Operations(pyfuse3.Operations):
         else:
             await self._vfs.known(parent_inode)
             found = self._vfs.child(parent_inode, name)
+            if found is None and not self._vfs.is_whole:
+                await self._vfs.known()  # a store may tell of fewer names on top than there are
+                found = self._vfs.child(parent_inode, name)
             if found is None:
                 return self._absent()
             entry = found

@@ -9,6 +9,7 @@ Used by one trio loop. Between two awaits nothing else runs here; what may not b
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from swiftfs.cache.names import ChunkRow, chunk_count, has_pieces, object_key, pieces_key
-from swiftfs.errors import Changed, DeadlineExceeded, NotFound, SwiftFSError
+from swiftfs.errors import Changed, DeadlineExceeded, LocalFileError, NotFound, SwiftFSError
 from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
 from swiftfs.fs.ahead import FetchAhead
 from swiftfs.fs.file import Fetcher, File
@@ -138,8 +139,8 @@ class Vfs:
         """Wait until the tree is whole: as long as the first listing takes, which is tried again when it fails."""
         await self._whole.wait()
 
-    async def known(self, directory: int) -> None:
-        """Wait until the names in ``directory`` are known. Raises DeadlineExceeded."""
+    async def known(self, directory: int | None = None) -> None:
+        """Wait until the names in ``directory`` are known, or all there are. Raises DeadlineExceeded."""
         if directory == ROOT_INO or self._whole.is_set():
             return
         with trio.move_on_after(self._fetcher.deadline):
@@ -181,6 +182,9 @@ class Vfs:
         """
         if self._index.replaced():
             opened = self._open_index()
+            if self._whole.is_set() and not opened.meta().complete:
+                opened.close()  # what it says of the top is known, and of the rest it will say more
+                return ()
             if self._former is not None:
                 self._former.close()
             self._former, self._index = self._index, opened
@@ -204,7 +208,8 @@ class Vfs:
         before it was made anew; None for others."""
         entry = self._index.entry(ino) or self._index.departed(ino)
         if entry is None and self._former is not None:
-            entry = self._former.entry(ino)
+            with contextlib.suppress(LocalFileError):  # it may have been made anew because it was damaged
+                entry = self._former.entry(ino)
         return (entry.parent, entry.name) if entry is not None and entry.parent else None
 
     # Reading

@@ -43,6 +43,9 @@ class Tree(Protocol):
     @property
     def index(self) -> IndexReader: ...
 
+    @property
+    def is_whole(self) -> bool: ...
+
     def file_of(self, entry: Entry) -> File: ...
 
 

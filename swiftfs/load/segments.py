@@ -100,10 +100,16 @@ class Cut:
     coarse: int = 0
     until: int = 0
 
+    def count(self, size: int) -> int:
+        """How many segments an object of ``size`` bytes has."""
+        return sum(map(len, self._steps(size)))
+
     def spans(self, size: int) -> list[ByteRange]:
         """The segments of an object of ``size`` bytes."""
-        steps = (range(0, self.until, self.coarse or 1), range(self.until, size, self.fine))
-        return [ByteRange(start, min(start + step.step, size)) for step in steps for start in step]
+        return [ByteRange(start, min(start + step.step, size)) for step in self._steps(size) for start in step]
+
+    def _steps(self, size: int) -> tuple[range, range]:
+        return range(0, self.until, self.coarse or 1), range(self.until, size, self.fine)
 
     def place(self, start: int) -> Place:
         """Of the segment that begins at byte ``start``."""
@@ -132,8 +138,8 @@ def taper(size: int, fine: int, most: int) -> Cut:
 def own_cuts(size: int, segment_sizes: Iterable[int]) -> list[Cut]:
     """The ways in which an object of ``size`` bytes may have been cut here, when its segments have these sizes."""
     ascending = sorted({one for one in segment_sizes if one})
-    cuts = [Cut(one) for one in ascending]
-    return cuts + [taper(size, one, other) for one, other in itertools.combinations(ascending, 2) if not other % one]
+    pairs = itertools.combinations(ascending, 2)
+    return [*(taper(size, one, other) for one, other in pairs if not other % one), *map(Cut, ascending)]
 
 
 def places(sizes: Sequence[int]) -> list[Place | None]:
@@ -180,6 +186,23 @@ def proven_groups(home: str, entries: Iterable[ListingEntry], size: int, etag: s
     for group in directories.values():
         if sum(one.size for one in group) == size and large_etag(one.md5 for one in group) == etag:
             return tuple(group)
+    return None
+
+
+def proven_own(
+    home: str, own: Iterable[tuple[SegmentName, ListingEntry]], size: int, etag: str
+) -> tuple[Segment, ...] | None:
+    """The segments of an object that was cut here, found among ``own`` as :func:`proven_groups` does."""
+    at: dict[Place, Segment] = {}
+    for name, entry in own:
+        at[name.segment_size, name.number] = Segment(home, entry.name, entry.size, entry.etag)
+    for cut in own_cuts(size, (segment_size for segment_size, _ in at)):
+        if cut.count(size) > len(at):
+            continue
+        group = [at.get(cut.place(span.start)) for span in cut.spans(size)]
+        found = tuple(one for one in group if one is not None)
+        if len(found) == len(group) and sum(lengths(found)) == size and large_etag(one.md5 for one in found) == etag:
+            return found
     return None
 
 

@@ -20,6 +20,7 @@ from swiftfs.load.segments import (
     name_segment,
     own_cuts,
     proven_groups,
+    proven_own,
     segment_of,
 )
 from swiftfs.load.verify_large import find_segments
@@ -76,6 +77,8 @@ class StoredLarge:
         own = await self.own(info.name)
         stored = {Segment(self.home, entry.name, entry.size, entry.etag) for _, entry in own}
         for cut in own_cuts(info.size, (one.segment_size for one, _ in own)):
+            if cut.count(info.size) > len(own):
+                continue
             spans = cut.spans(info.size)
             md5s = await self._hash(source, [len(span) for span in spans])
             if large_etag(md5s) == info.etag:
@@ -95,8 +98,10 @@ class StoredLarge:
             if not prefix:
                 return None  # a manifest without a prefix would name all of a container
             return tuple(Segment(home, one.name, one.size, one.etag) for one in await self._listed(home, prefix))
+        own = await self.own(info.name)
+        if (ours := proven_own(self.home, own, info.size, info.etag)) is not None:
+            return ours
         for home, prefix in (
-            (self.home, self._policy.prefix(info.name)),
             (self._container + SEGMENTS_SUFFIX, f"{info.name}/"),
             (self._container, f"{SEGMENTS_PREFIX}{info.name}/"),
         ):

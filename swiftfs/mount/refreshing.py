@@ -34,6 +34,7 @@ class Refreshing:
         self._tell = tell
         self._noted: list[Refreshed] = []
         self._has_noted = trio.Event()
+        self._is_owed = False
         self._notes = 0
         self._shown = 0
         self._has_shown = trio.Event()
@@ -67,22 +68,37 @@ class Refreshing:
             if message.error is not None:
                 log.warning("the container could not be listed, the tree stays as it was: %s", message.error)
         rebuilt = [message for message in noted if message.error is None]
-        if not rebuilt:
+        if not rebuilt and not self._is_owed:
             return
+        self._is_owed = False
         try:
             changes = self._take()
         except SwiftFSError as error:
-            log.warning("the new tree cannot be read, the old one stays: %s", error)
+            log.warning("the new tree cannot be read, the old one stays for now: %s", error)
+            self._is_owed = True
+            nursery.start_soon(self._try_again)
             return
-        if changes is None or changes:
-            log.info(
-                "the container has changed: %d added, %d changed, %d removed; %d notices to the kernel",
-                sum(message.added for message in rebuilt),
-                sum(message.changed for message in rebuilt),
-                sum(message.removed for message in rebuilt),
-                await self._tell(changes),
-            )
+        if changes is not None and not changes:
+            return
+        try:
+            told = await self._tell(changes)
+        except SwiftFSError as error:
+            log.warning("the kernel could not be told of the changes yet: %s", error)
             nursery.start_soon(self._tell_again, changes)
+            return
+        nursery.start_soon(self._tell_again, changes)
+        log.info(
+            "the container has changed: %d added, %d changed, %d removed; %d notices to the kernel",
+            sum(message.added for message in rebuilt),
+            sum(message.changed for message in rebuilt),
+            sum(message.removed for message in rebuilt),
+            told,
+        )
+
+    async def _try_again(self) -> None:
+        """Nobody else may tell of the tree that could not be read."""
+        await trio.sleep(SETTLED)
+        self._has_noted.set()
 
     async def _tell_again(self, changes: Changes) -> None:
         """An answer that was on its way to a reader when the kernel was told may have been kept by it after that."""

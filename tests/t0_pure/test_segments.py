@@ -23,6 +23,7 @@ from swiftfs.load.segments import (
     own_cuts,
     places,
     proven_groups,
+    proven_own,
     segment_of,
 )
 from swiftfs.model import Limits, ListingEntry, Segment
@@ -161,6 +162,26 @@ def test_another_clients_segments_are_found_by_proof() -> None:
     assert expected == proven_groups("s", entries, 23, etag)
     assert proven_groups("s", entries, 24, etag) is None
     assert proven_groups("s", entries, 23, MD5) is None
+
+
+@given(st.integers(1, 4 * GIB), st.booleans())
+def test_segments_of_ours_are_found_by_proof(size: int, tapers: bool) -> None:
+    """Among those of other cuts, by their places and the ETag; not when one is missing or another than was sent."""
+    policy = LargePolicy() if tapers else LargePolicy(segment_size=16 * MIB)
+    prefix = policy.prefix("o")
+    cut = choose_cut(size, policy, Limits())
+    entries = [
+        ListingEntry(name_segment(prefix, cut.place(span.start), md5), len(span), md5, 0)
+        for number, span in enumerate(cut.spans(size))
+        for md5 in [hashlib.md5(f"{number}".encode(), usedforsecurity=False).hexdigest()]
+    ]
+    stray = ListingEntry(name_segment(prefix, (5 * MIB, 1), MD5), 5 * MIB, MD5, 0)
+    own = [(segment_of(prefix, entry.name), entry) for entry in [*entries, stray]]
+    etag = large_etag(entry.etag for entry in entries)
+    found = proven_own("s", own, size, etag)  # type: ignore[arg-type]
+    assert found == tuple(Segment("s", entry.name, entry.size, entry.etag) for entry in entries)
+    assert proven_own("s", own[1:], size, etag) is None  # type: ignore[arg-type]
+    assert proven_own("s", own, size, MD5) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

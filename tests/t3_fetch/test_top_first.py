@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from fakes.memory_swift import TOP, MemorySwift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Unavailable
+from swiftfs.errors import LocalFileError, Unavailable
 from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch import protocol
 from swiftfs.fetch import worker as worker_module
@@ -23,6 +24,7 @@ from swiftfs.fetch.protocol import Hello, Message, Ready, Refreshed
 from swiftfs.fetch.worker import Worker
 from swiftfs.index.entry import ROOT_INO, Diff, Entry, Totals
 from swiftfs.index.reader import Reader
+from swiftfs.model import ListingEntry
 from swiftfs.swift.listing import Top
 
 NAMES = ("a", "d/1", "d/2", "e/f/3", "z")
@@ -107,7 +109,7 @@ async def test_a_listing_that_would_take_longer_than_readers_wait_is_not_left_to
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of very many names the mount answers when it has all."""
-    monkeypatch.setattr(indexer_module, "LISTED_SOON", 4)
+    monkeypatch.setattr(indexer_module, "LISTED_IN_A_SECOND", 4 / 60)
     async with prepared(store_of(*NAMES), tmp_path) as indexer:
         assert not indexer.partial
 
@@ -168,6 +170,22 @@ async def test_a_listing_that_fails_leaves_the_top_and_can_be_tried_again(tmp_pa
         store.faults.clear()
         await indexer.rebuild()
         assert is_whole(indexer)
+
+
+@pytest.mark.asyncio
+async def test_a_disk_that_cannot_keep_a_long_listing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error that nobody foresaw: the process lives on, and the tree stays as it was."""
+
+    async def full(*_: object, **__: object) -> AsyncIterator[list[ListingEntry]]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield []
+
+    monkeypatch.setattr(indexer_module, "SPLIT_FROM", 5)
+    monkeypatch.setattr(indexer_module, "list_split", full)
+    async with prepared(store_of(*NAMES), tmp_path) as indexer:
+        with pytest.raises(LocalFileError, match="No space left"):
+            await indexer.rebuild()
+        assert indexer.partial
 
 
 components = st.sampled_from(["a", "b", "c.d", "a-", "A", "..", "", "x" * 300, ".swiftfs", "d\0"])

@@ -93,3 +93,44 @@ async def test_a_refresh_that_fails_is_over_too_and_the_next_one_is_shown(autoju
         await refreshing.shown()
         assert readers.seen == [CHANGES]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+@pytest.mark.logs("cannot be read")
+async def test_a_tree_that_could_not_be_read_is_looked_at_again(autojump_clock: trio.abc.Clock) -> None:
+    """Though nobody tells of it a second time."""
+    readers = Readers([LocalFileError("busy"), CHANGES])
+    readers.free.set()
+    refreshing = Refreshing(readers.take, readers.tell)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refreshing.run)
+        refreshing.note(found())
+        await refreshing.shown()
+        assert readers.seen == []
+        await trio.sleep(1.5 * SETTLED)
+        assert readers.seen == [CHANGES]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+@pytest.mark.logs("could not be told")
+async def test_a_kernel_that_cannot_be_told_is_told_a_moment_later(autojump_clock: trio.abc.Clock) -> None:
+    """And the mount goes on."""
+    readers = Readers([CHANGES])
+    readers.free.set()
+    failing = True
+
+    async def tell(changes: tuple[Change, ...] | None) -> int:
+        nonlocal failing
+        if failing:
+            failing = False
+            raise LocalFileError("damaged")
+        return await readers.tell(changes)
+
+    refreshing = Refreshing(readers.take, tell)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refreshing.run)
+        refreshing.note(found())
+        await trio.sleep(1.5 * SETTLED)
+        assert readers.seen == [CHANGES]
+        nursery.cancel_scope.cancel()

@@ -21,6 +21,7 @@ from swiftfs.fs.vfs import Vfs
 from swiftfs.index.build import Index
 from swiftfs.index.entry import Change, Resolved, Source
 from swiftfs.index.reader import Reader
+from swiftfs.index.schema import discard
 from swiftfs.model import ListingEntry
 from swiftfs.mount.ordering import Ordering
 from swiftfs.mount.warmer import Warmer
@@ -148,3 +149,43 @@ async def test_a_warm_and_an_order_wait_for_the_whole_tree(half: Half, autojump_
         half.make_whole("a", "d/1", "d/2")
         half.vfs.refreshed()
     assert counts == [2, 2]
+
+
+@pytest.mark.trio
+async def test_an_index_that_is_made_anew_takes_nothing_away_before_it_is_whole(half: Half) -> None:
+    """The file was lost and another process begins again with the top: the tree stays until there is a whole one."""
+    half.make_whole("a", "d/1")
+    half.vfs.refreshed()
+    directory = ino_of(half.vfs, b"d")
+    discard(half.index.path)
+    with contextlib.closing(Index(half.index.path, half.index.source)) as again:
+        builder = again.builder()
+        builder.add([Resolved(ListingEntry("d/", 0, "", 1))])
+        assert builder.finish_top()
+        assert half.vfs.refreshed() == ()
+        assert [entry.name for entry in half.vfs.children(directory, 0, 10)] == [b"1"]
+
+        builder = again.builder()
+        builder.add([Resolved(ListingEntry(name, 1, "e" * 32, 1)) for name in ("d/1", "d/2")])
+        builder.finish(2)
+        assert half.vfs.refreshed() is None
+        assert [entry.name for entry in half.vfs.children(ino_of(half.vfs, b"d"), 0, 10)] == [b"1", b"2"]
+
+
+@pytest.mark.trio
+async def test_an_index_that_was_damaged_can_be_left_behind(half: Half) -> None:
+    """Inodes of the former file are forgotten by the kernel though nothing says any more where they were."""
+    half.make_whole("a", *(f"d/{number:05}" for number in range(20_000)))
+    half.vfs.refreshed()
+    directory = ino_of(half.vfs, b"d")
+    known = [entry.ino for entry in half.vfs.children(directory, 0, 20_000)]
+    with half.index.path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * (half.index.path.stat().st_size - 8192))
+    discard(half.index.path)
+    with contextlib.closing(Index(half.index.path, half.index.source)) as again:
+        builder = again.builder()
+        builder.add([Resolved(ListingEntry("b", 1, "e" * 32, 1))])
+        builder.finish(1)
+        assert half.vfs.refreshed() is None
+        assert [half.vfs.place(ino) for ino in known[:: len(known) // 10]]
