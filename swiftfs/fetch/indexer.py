@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from swiftfs.errors import SwiftFSError
+from swiftfs.errors import SwiftFSError, Truncated
 from swiftfs.index.build import UNPROVEN, Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
 from swiftfs.index.reader import Reader
@@ -110,15 +110,20 @@ class Indexer:
         return await self._client.container_info(self._container)
 
     async def _list_top(self) -> ContainerInfo:
-        """What is on top, with the container's headers."""
-        self._top = await self._client.list_top(self._container, prefix=self._source.listing_prefix)
+        """The container's headers, and what is on top where the store can tell that by itself."""
+        try:
+            self._top = await self._client.list_top(self._container, prefix=self._source.listing_prefix)
+        except Truncated as error:
+            log.info("the names on top are not shown first: %s", error)
+            return await self._headers()
         return self._top.info
 
     async def _show_top(self, index: Index) -> bool:
         """Have the index show the names on top; False when they are too many, or when it is whole by now."""
         if self._top is None:
             await self._list_top()
-        assert self._top is not None
+        if self._top is None:
+            return False
         if self._top.names is None:
             return False
         # Not in the thread: the first page of all names comes at the same time, and reading that keeps the interpreter.

@@ -15,7 +15,7 @@ from fakes.memory_swift import TOP, MemorySwift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import LocalFileError, Unavailable
+from swiftfs.errors import LocalFileError, Truncated, Unavailable
 from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch import protocol
 from swiftfs.fetch import worker as worker_module
@@ -169,6 +169,21 @@ async def test_a_listing_that_fails_leaves_the_top_and_can_be_tried_again(tmp_pa
         assert asyncio.all_tasks() == {asyncio.current_task()}
         store.faults.clear()
         await indexer.rebuild()
+        assert is_whole(indexer)
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_cannot_tell_its_top_is_listed_as_a_whole(tmp_path: Path) -> None:
+    """What is wrong with that one listing costs nothing but the haste."""
+    store = store_of(*NAMES)
+
+    def broken(method: str, container: str, name: str) -> None:
+        if name == TOP:
+            raise Truncated("the listing is out of order")
+
+    store.faults.append(broken)
+    async with prepared(store, tmp_path) as indexer:
+        assert not indexer.partial
         assert is_whole(indexer)
 
 

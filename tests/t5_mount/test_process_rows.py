@@ -100,7 +100,9 @@ def test_a_store_that_lists_names_it_cannot_have_shows_none_of_them(dataset: Dat
     def listing_also(*more: str) -> EditPage:
         def lie(rows: list[dict[str, object]]) -> object:
             made = [{**rows[0], "name": name} for name in more] if rows else []
-            return sorted(rows + made, key=lambda row: str(row["name"]).encode("utf-8", "surrogatepass"))
+            return sorted(
+                rows + made, key=lambda row: str(row.get("name") or row["subdir"]).encode("utf-8", "surrogatepass")
+            )
 
         return EditPage(lie)
 
