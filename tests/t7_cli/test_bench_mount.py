@@ -35,7 +35,7 @@ def test_the_quick_run_counts_exactly(cloud: Cloud, tmp_path: Path) -> None:
         "GET of objects in all epochs": (QUICK.files, True),
         "requests in epochs 2 and 3": (0, True),
         "HEAD of objects": (0, True),
-        "pages of the listing and the one that ends it": (2, True),
+        "listings: pages, the empty one, the top": (3, True),
         "requests that reached the store behind the front": (0, True),
     }
     assert {"epoch 1 wall, to rclone", "epoch 2 wall, to local disk"} <= {one["name"] for one in epochs["figures"]}
@@ -43,7 +43,7 @@ def test_the_quick_run_counts_exactly(cloud: Cloud, tmp_path: Path) -> None:
     counts = {count["name"]: (count["value"], count["right"]) for count in scan["counts"]}
     assert counts == {
         "files seen by a scan": (QUICK.scanned, True),
-        "requests: pages, the empty one, the headers": (3, True),
+        "requests: pages, the empty one, the top": (3, True),
         "requests in scan 2": (0, True),
         "requests that reached the store behind the front": (0, True),
     }
