@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 ONE_PAGE = 10_000
 """Names of a container that one request lists, as a rule: of more than that, those on top are shown first."""
-LISTED_IN_A_SECOND = 20_000
+LISTED_IN_A_SECOND = 8_000
 """Names that are surely listed in a second. Readers who look below the top wait for the first listing, within their
 deadline; where that may not be enough, the mount answers when all is listed."""
 LIST_FIRST = 100_000
