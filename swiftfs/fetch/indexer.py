@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from swiftfs.config.settings import DEFAULT_DEADLINE
 from swiftfs.errors import SwiftFSError, Truncated
 from swiftfs.index.build import UNPROVEN, Builder, Index
 from swiftfs.index.entry import Diff, Resolved, Source, Totals
@@ -55,7 +56,14 @@ class Indexer:
     """Whether a mount may begin with the names on top."""
 
     def __init__(
-        self, client: Client, directory: Path, account: str, container: str, prefix: str, *, deadline: float = 60.0
+        self,
+        client: Client,
+        directory: Path,
+        account: str,
+        container: str,
+        prefix: str,
+        *,
+        deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         """``deadline`` is how many seconds readers wait for a listing."""
         self._client = client

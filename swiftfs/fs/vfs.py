@@ -25,11 +25,11 @@ from swiftfs.errors import Changed, DeadlineExceeded, LocalFileError, NotFound, 
 from swiftfs.fetch.protocol import DEMAND, Bad, Have, HavePieces, Touch
 from swiftfs.fs.ahead import FetchAhead
 from swiftfs.fs.file import Fetcher, File
+from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.pattern import Plan
 from swiftfs.fs.ranges import Ranges, cut
 from swiftfs.fs.slowest import Slowest, Wait
 from swiftfs.fs.unstored import Unstored
-from swiftfs.index.entry import ROOT_INO
 from swiftfs.model import Kind
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Vfs:
 
     async def known(self, directory: int | None = None) -> None:
         """Wait until the names in ``directory`` are known, or all there are. Raises DeadlineExceeded."""
-        if directory == ROOT_INO or self._whole.is_set():
+        if directory == ROOT or self._whole.is_set():
             return
         with trio.move_on_after(self._fetcher.deadline):
             await self._whole.wait()
@@ -196,7 +196,7 @@ class Vfs:
             return None
         generation = self._index.generation()
         # Before the tree was whole the kernel was told of no names but those on top.
-        changes = self._index.changes_since(self._generation, None if self._whole.is_set() else ROOT_INO)
+        changes = self._index.changes_since(self._generation, None if self._whole.is_set() else ROOT)
         self._generation = generation
         self._note_whole()
         self._to_look_up = {ino for ino, file in self._files.items() if file.kind != Kind.PLAIN}

@@ -236,14 +236,16 @@ def test_a_streamed_body_can_be_opened_again(tmp_path: Path) -> None:
     assert [len(body)] == moved
 
 
+async def slow(_: str) -> AsyncIterator[None]:
+    """A store that lets the others have their turn before it keeps an object."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+    yield
+
+
 def test_no_more_transfers_than_asked_for(tmp_path: Path) -> None:
     """At most --transfers PUTs run at once, all of them are used, and they hold no more than 4 MiB each."""
     fill(tmp_path, {f"{n}": os.urandom(MIB) for n in range(24)})
-
-    async def slow(_: str) -> AsyncIterator[None]:
-        for _ in range(50):
-            await asyncio.sleep(0)
-        yield
 
     store = MemorySwift(before_store=slow)
     run(store, tmp_path, transfers=5, checkers=3)
@@ -256,11 +258,6 @@ def test_many_transfers_hold_no_more_memory_than_few(tmp_path: Path) -> None:
     """What small objects have in memory is bounded over all transfers; smaller ones go as many at once as asked for."""
     sizes = [reading.SMALL] * 20 + [1] * 100
     fill(tmp_path, {f"{n:03}": bytes(size) for n, size in enumerate(sizes)})
-
-    async def slow(_: str) -> AsyncIterator[None]:
-        for _ in range(50):
-            await asyncio.sleep(0)
-        yield
 
     store = MemorySwift(before_store=slow)
     run(store, tmp_path, transfers=64, checkers=3)
