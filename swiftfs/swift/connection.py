@@ -105,6 +105,11 @@ class Exchange:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    def close(self) -> None:
+        """Nothing more is fed. The parser knows this exchange, and an error that it ended with knows who waited for it:
+        unless they part here, all of it stays, with the body, until the interpreter looks for garbage."""
+        del self._parser, self.answer
+
     def _finish(self) -> None:
         self._complete = True
         if not self.answer.done():
@@ -197,6 +202,7 @@ class Connection(asyncio.Protocol):
             return answer
         finally:
             self._exchange = None
+            exchange.close()
             self.idle_since = self._loop.time()
             if not self.is_usable:
                 self.abort()

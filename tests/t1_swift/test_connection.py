@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import socket
@@ -235,6 +236,26 @@ async def test_one_connection_serves_request_after_request() -> None:
         for _ in range(3):
             assert bytes((await get(connections, server.url)).body) == BODY
         assert [len(requests) for requests in server.requests] == [3]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", [LENGTH, LENGTH[:-1] + b"HTTP", b"no HTTP"])
+async def test_nothing_of_an_answer_stays_for_the_garbage_collector(answer: bytes) -> None:
+    async def ask() -> None:
+        with contextlib.suppress(SwiftFSError):
+            await get(connections, server.url, stall=0.1)
+        await asyncio.sleep(0)  # the loop holds the answer until the turn that it brought is over
+
+    async with serving(lambda: answer) as (server, connections):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await ask()
+            left = [one for one in gc.get_objects() if isinstance(one, Exchange)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 @pytest.mark.asyncio
