@@ -2,18 +2,15 @@
 
 A reader whose request a stopped or deadlocked process holds cannot be killed; only the end of the connection frees it.
 The fetch process asks for a sign of life every few seconds. Time counts only while this process runs itself, a tick at
-a time: after a suspended laptop, or with both processes stopped, the other side gets its time anew. One that merely
-waits for the kernel is woken long before.
+a time: after a suspended laptop, or with both processes stopped, the other side gets its time anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import signal
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +21,6 @@ TICKS = 20
 DEADLINES = 2.0
 """The patience in deadlines. A loop that turns answers within milliseconds, however busy its readers keep it: each of
 its requests has a deadline, and no step between two awaits takes a thousandth of one."""
-WAKES = frozenset({2, 10})
-"""Silent ticks after which the mount is looked at: a process that only waits for a request goes on with that one."""
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 _MOUNTINFO = re.compile(r"\d+ \d+ \d+:(\d+) \S+ (\S+) .* - fuse\.swiftfs ")
 
@@ -44,11 +39,6 @@ class Watchdog:
         """One more tick has passed; whether it is time to give the other process up."""
         self.silent += 1
         return self.silent > TICKS
-
-    @property
-    def is_to_be_woken(self) -> bool:
-        """Whether the other process may wait for a request of the kernel, and is to get one."""
-        return self.silent in WAKES
 
 
 def tick_seconds(deadline: float) -> float:
@@ -71,21 +61,6 @@ def connection_of(mountinfo: str, mountpoint: str) -> int | None:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
-def wake(mountpoint: str) -> None:
-    """Look at the mount, in a thread that nobody waits for: only the mount's process can answer that.
-
-    pyfuse3 waits until the kernel has a request and then reads it. When the reader is killed between the two, the
-    kernel takes its request back (fs/fuse/dev.c, request_wait_answer), and the process reads on until there is another
-    one: with all that it does besides standing still, for nobody may look at the mount for hours.
-    """
-
-    def look() -> None:
-        with contextlib.suppress(OSError):
-            os.statvfs(mountpoint)
-
-    threading.Thread(target=look, daemon=True, name="wake").start()
 
 
 def give_up(process: int, mountpoint: str) -> None:

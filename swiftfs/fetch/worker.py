@@ -30,7 +30,7 @@ from swiftfs.fetch.protocol import (
     Status,
     WantId,
 )
-from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds, wake
+from swiftfs.fetch.watchdog import TICKS, Watchdog, give_up, tick_seconds
 from swiftfs.model import ByteRange, ObjectVersion
 
 if TYPE_CHECKING:
@@ -295,10 +295,7 @@ class Worker:
         while True:
             self._link.send(AskAlive())
             await asyncio.sleep(tick)
-            is_over = self._watchdog.tick()
-            if self._watchdog.is_to_be_woken and self._hello.mountpoint:
-                wake(self._hello.mountpoint)
-            if is_over:
+            if self._watchdog.tick():
                 log.error(
                     "the process %d that serves %s has not answered for %.0f s: ending its mount",
                     self._hello.parent,

@@ -22,6 +22,7 @@ import trio
 from swiftfs.errors import SwiftFSError
 from swiftfs.fs.inodes import ROOT, Inodes
 from swiftfs.fs.no_open import InodeHandles
+from swiftfs.fs.no_wait import reading_without_waiting
 
 if TYPE_CHECKING:
     from swiftfs.fs.vfs import Vfs
@@ -252,7 +253,8 @@ def mount(
 
 async def serve() -> None:
     """Answer the kernel until the tree is unmounted or :func:`stop` is called."""
-    await pyfuse3.main(min_tasks=MIN_TASKS)
+    with reading_without_waiting(pyfuse3.__file__):
+        await pyfuse3.main(min_tasks=MIN_TASKS)
 
 
 def stop() -> None:

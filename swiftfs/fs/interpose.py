@@ -12,9 +12,10 @@ import contextlib
 import ctypes
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import c_char_p, c_int, c_int64, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
+from typing import Any
 
 DYNAMIC, RELRO = 2, 0x6474E552
 """``p_type`` of the segments that say where a library's tables are, and what becomes read-only (elf(5))."""
@@ -100,6 +101,11 @@ def replaced(library: str, name: str, function: int) -> Iterator[bool]:
             place.write(address)
 
 
+def address_of(function: Callable[..., Any]) -> int:
+    """Where a function of a loaded library, or one made for ctypes, begins."""
+    return ctypes.cast(function, c_void_p).value or 0  # type: ignore[arg-type]
+
+
 def _places(library: str, name: bytes) -> list[_Place]:
     found: list[_Place] = []
 
@@ -148,4 +154,4 @@ def _protect(address: int, protection: int) -> None:
         raise OSError(number, f"mprotect: {os.strerror(number)}")
 
 
-__all__ = ["replaced"]
+__all__ = ["address_of", "replaced"]

@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ctypes import c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
-from swiftfs.fs.interpose import replaced
+from swiftfs.fs.interpose import address_of, replaced
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class InodeHandles:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """A session made while this lasts has inodes as handles, where that can be done; others are as ever."""
-        original = NewSession(_address(ctypes.PyDLL(self._library).fuse_session_new))
+        original = NewSession(address_of(ctypes.PyDLL(self._library).fuse_session_new))
 
         def new_session(arguments: int, handlers: int, size: int, data: int) -> int:
             table = ctypes.create_string_buffer(ctypes.string_at(handlers, size), size)
@@ -60,7 +60,7 @@ class InodeHandles:
 
         with contextlib.ExitStack() as stack:
             try:
-                ours = _address(self._kept(NewSession(new_session)))
+                ours = address_of(self._kept(NewSession(new_session)))
                 stack.enter_context(replaced(self._library, "fuse_session_new", ours))
             except OSError as error:
                 log.warning("the kernel will ask for each open: %s", error)
@@ -73,12 +73,8 @@ class InodeHandles:
             c_uint64.from_address(info + HANDLE_OFFSET).value = ino
             handler(request, ino, size, offset, info)
 
-        place.value = _address(self._kept(ReadHandler(with_inode)))
+        place.value = address_of(self._kept(ReadHandler(with_inode)))
 
     def _kept(self, callback: Any) -> Any:
         self._callbacks.append(callback)
         return callback
-
-
-def _address(function: Callable[..., Any]) -> int:
-    return ctypes.cast(function, c_void_p).value or 0  # type: ignore[arg-type]

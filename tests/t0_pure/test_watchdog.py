@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftfs.fetch.watchdog import DEADLINES, TICKS, Watchdog, connection_of, tick_seconds, wake
+from swiftfs.fetch.watchdog import DEADLINES, TICKS, Watchdog, connection_of, tick_seconds
 
 
 @given(st.lists(st.integers(1, TICKS), max_size=30))
@@ -45,35 +41,3 @@ def test_the_connection_is_that_of_our_topmost_mount() -> None:
 
     assert connection_of(mountinfo, "/mnt/a b") == 53
     assert connection_of(mountinfo, "/mnt/none") is None
-
-
-def test_a_process_that_waits_for_the_kernel_is_woken_long_before_it_is_given_up() -> None:
-    """Twice while nothing is heard of it, first after a tenth of the patience; one that answers is left alone."""
-    dog = Watchdog()
-    woken = []
-    for number in range(1, TICKS + 1):
-        assert not dog.tick()
-        if dog.is_to_be_woken:
-            woken.append(number)
-    assert woken == [2, 10]
-    dog.heard()
-    assert not dog.is_to_be_woken
-
-
-def test_waking_looks_at_the_mount_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look is a thread's, which may hang for as long as it likes."""
-    looked, go_on = threading.Event(), threading.Event()
-
-    def statvfs(path: str) -> None:
-        assert path == "/mnt/x"
-        looked.set()
-        go_on.wait(60)
-
-    monkeypatch.setattr(os, "statvfs", statvfs)
-    wake("/mnt/x")
-    assert looked.wait(60)
-    thread = next(one for one in threading.enumerate() if one.name == "wake")
-    assert thread.daemon
-    go_on.set()
-    thread.join(60)
-    assert not thread.is_alive()

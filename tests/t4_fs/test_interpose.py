@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 
 import pytest
+from fakes.native import built
 
 from swiftfs.fs.interpose import replaced
 
 Number = ctypes.CFUNCTYPE(ctypes.c_int)
-
-
-def built(directory: Path, name: str, source: str, *options: str) -> Path:
-    """A shared library made of C."""
-    file, library = directory / f"{name}.c", directory / f"lib{name}.so"
-    file.write_text(source)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, file, *options], check=True, timeout=60)
-    return library
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fakes.programs import check, tree_of
 
+from swiftfs.config import runtime_directory
+from swiftfs.mount.ask import socket_path
+
 from .conftest import Dataset
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
@@ -20,6 +23,9 @@ DEADLINE = 4
 """Seconds: its quarter is the stall timer, which a busy store must keep."""
 PATIENCE = 2 * DEADLINE + 60
 """Seconds that a reader may hang: two deadlines, and what a slow machine adds."""
+
+KILLS = 400
+"""Readers: of as many a few were killed at the wrong moment, before the descriptor was one that does not wait."""
 
 
 @pytest.mark.row("P8")
@@ -90,3 +96,35 @@ def test_a_busy_mount_is_left_alone(dataset: Dataset) -> None:
 
     assert min(counts) > 0
     assert (after["pid"], after["fetch_pid"], after["fetch_restarts"]) == (before["pid"], before["fetch_pid"], 0)
+
+
+def test_a_reader_that_is_killed_at_any_moment_holds_nobody_up(dataset: Dataset) -> None:
+    """Also between the kernel's word of its request and the reading of that, which finds nothing: the process goes on
+    at once, and not when somebody else happens to look at the mount."""
+    mountpoint = dataset.mount("--prefetch", "off")
+    pid = dataset.status(mountpoint)["pid"]
+    socket = socket_path(runtime_directory(dataset.environ), mountpoint)
+    killer = (
+        "import os, random, sys, time\n"
+        "from pathlib import Path\n"
+        "from swiftfs.mount.ask import ask\n"
+        "mountpoint, socket, draw = sys.argv[1], Path(sys.argv[2]), random.Random(7)\n"
+        "for number in range(int(sys.argv[3])):\n"
+        "    if not (reader := os.fork()):\n"
+        "        try:\n"
+        "            os.stat(f'{mountpoint}/absent-{number}')\n"
+        "        finally:\n"
+        "            os._exit(0)\n"
+        "    time.sleep(draw.uniform(0, 0.0015))\n"
+        "    os.kill(reader, 9)\n"
+        "    os.waitpid(reader, 0)\n"
+        "    ask(socket, {'command': 'status'}, patience=10)\n"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", killer, mountpoint, socket, str(KILLS)],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert dataset.status(mountpoint)["pid"] == pid
