@@ -81,8 +81,7 @@ class Diff:
     """What one rebuild did, counted in entries (files and directories, without the root).
 
     ``changed`` had other bytes and got a new inode; ``touched`` are those of ``unchanged`` whose last-modified alone
-    moved. ``hidden`` objects are not in the tree. ``changes`` is None when they are too many to name or when this was
-    the first build: whatever the kernel holds must then be invalidated.
+    moved. ``hidden`` objects are not in the tree.
     """
 
     generation: int
@@ -92,7 +91,6 @@ class Diff:
     unchanged: int
     touched: int
     hidden: int
-    changes: tuple[Change, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def merge(
         )
         touched = _apply(connection, first=first)
         generation = before.generation + 1
-        diff = _diff(connection, mark, generation=generation, touched=touched, first=first or not before.complete)
+        diff = _diff(connection, mark, generation=generation, touched=touched)
         _forget_old(connection, mark, generation)
         write_meta(
             connection,
@@ -203,7 +203,7 @@ def _apply(connection: sqlite3.Connection, *, first: bool) -> int:
     return touched
 
 
-def _diff(connection: sqlite3.Connection, mark: Mark, *, generation: int, touched: int, first: bool) -> Diff:
+def _diff(connection: sqlite3.Connection, mark: Mark, *, generation: int, touched: int) -> Diff:
     def count(query: str, *arguments: int) -> int:
         return int(connection.execute(query, arguments).fetchone()[0])
 
@@ -218,7 +218,6 @@ def _diff(connection: sqlite3.Connection, mark: Mark, *, generation: int, touche
         unchanged=count("SELECT count(*) FROM entries") - 1 - new,
         touched=touched,
         hidden=count("SELECT count(*) FROM hidden"),
-        changes=None if first else changes_after(connection, mark),
     )
 
 

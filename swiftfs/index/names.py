@@ -47,12 +47,9 @@ def split(name: str, listing_prefix: str, *, marker: bool = False) -> Path | Rea
     relative = name[len(listing_prefix) :]
     if relative.startswith((INTERNAL_PREFIX, SEGMENTS_PREFIX)):
         return Reason.INTERNAL
-    if "\0" in relative:
-        return Reason.NUL
-    try:
-        raw = relative.encode()
-    except UnicodeEncodeError:
-        return Reason.ENCODING
+    raw = _encoded(relative)
+    if isinstance(raw, Reason):
+        return raw
     if marker and raw and not raw.endswith(b"/"):
         raw += b"/"
     cut = raw.rfind(b"/") + 1
@@ -65,13 +62,17 @@ def split(name: str, listing_prefix: str, *, marker: bool = False) -> Path | Rea
 
 def leaf(directory: bytes, name: str) -> Path | Reason:
     """The place of ``name``, which has no slash, in a directory that has one; as :func:`split`."""
+    raw = _encoded(name)
+    return raw if isinstance(raw, Reason) else hostile(raw) or Path(directory, raw)
+
+
+def _encoded(name: str) -> bytes | Reason:
     if "\0" in name:
         return Reason.NUL
     try:
-        raw = name.encode()
+        return name.encode()
     except UnicodeEncodeError:
         return Reason.ENCODING
-    return hostile(raw) or Path(directory, raw)
 
 
 def hostile(component: bytes) -> Reason | None:

@@ -27,9 +27,13 @@ class Ordering:
     def __init__(self, vfs: Vfs, mountpoint: Path) -> None:
         self._vfs = vfs
         self._mountpoint = mountpoint
+        self._told = 0
+        self._followed = 0
 
     async def take(self, pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
-        """Follow the order whose text is ``pieces``; returns the counts of its lines."""
+        """Follow the order whose text is ``pieces``, unless another was told since; returns the counts of its lines."""
+        self._told += 1
+        number = self._told
         await self._vfs.whole()
         text = OrderText(self._vfs.child, self._mountpoint)
         async for piece in pieces:
@@ -37,8 +41,10 @@ class Ordering:
             await trio.lowlevel.checkpoint()  # readers go on between two pieces
         text.end()
         order = await trio.to_thread.run_sync(text.order)
-        self._vfs.ahead.follow(order)
-        log.info("%s", text.counts.text())
+        if number > self._followed:
+            self._vfs.ahead.follow(order)
+            self._followed = number
+        log.info("%s%s", text.counts.text(), "" if number == self._followed else "; one that was told later is followed")
         return text.counts.as_dict()
 
     async def take_file(self, path: Path) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from swiftfs.errors import UsageError
+import trio
+
+from swiftfs.errors import SwiftFSError, UsageError
 from swiftfs.fs.inodes import ROOT
 
 if TYPE_CHECKING:
@@ -19,23 +21,37 @@ class Warmer:
 
     def __init__(self, vfs: Vfs) -> None:
         self._vfs = vfs
+        self._waiting: set[trio.CancelScope] = set()
 
     async def command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """``paths`` begins a plan, ``plan`` asks for its figures, ``cancel`` gives all of them up.
 
-        Raises UsageError for a path that is not in the mount and for a plan that is not known.
+        Raises UsageError for a path that is not in the mount and for a plan that is not known, and SwiftFSError when it
+        is given up while the tree is still being listed.
         """
         warming = self._vfs.ahead.warming
         if request.get("cancel"):
-            return {"cancelled": warming.cancel()}
+            for waiting in self._waiting:
+                waiting.cancel()
+            return {"cancelled": len(self._waiting) + warming.cancel()}
         number = request.get("plan")
         if number is None:
-            await self._vfs.whole()
+            await self._whole()
             number = warming.add([self._ino(str(path)) for path in request.get("paths") or [""]])
         figures = warming.figures(int(number))
         if figures is None:
             raise UsageError(f"no warm {number} is known")
         return {"plan": number, **asdict(figures)}
+
+    async def _whole(self) -> None:
+        with trio.CancelScope() as waiting:
+            self._waiting.add(waiting)
+            try:
+                await self._vfs.whole()
+            finally:
+                self._waiting.discard(waiting)
+        if waiting.cancelled_caught:
+            raise SwiftFSError("it was given up before the container had been listed")
 
     def _ino(self, path: str) -> int:
         ino = ROOT

@@ -289,7 +289,7 @@ class SlowIndexer:
         seen = self.store
         await asyncio.sleep(self.draw.choice([0, 1, 2]))
         self.shown = seen
-        return Diff(1, 0, 0, 0, 0, 0, 0, ())
+        return Diff(1, 0, 0, 0, 0, 0, 0)
 
     def totals(self) -> Totals:
         return Totals(self.shown, 0, 0)

@@ -247,7 +247,7 @@ class Flaky:
         if self.listings == 1:
             raise Unavailable("down")
         self.partial = False
-        return Diff(1, 3, 0, 0, 0, 0, 0, None)
+        return Diff(1, 3, 0, 0, 0, 0, 0)
 
     def totals(self) -> Totals:
         return Totals(3, 0, 0)

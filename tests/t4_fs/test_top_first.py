@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fakes.store import MemoryFetcher
 
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
-from swiftfs.errors import DeadlineExceeded
+from swiftfs.errors import DeadlineExceeded, SwiftFSError
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
@@ -70,6 +70,13 @@ def half(tmp_path: Path) -> Iterator[Half]:
         )
         stack.callback(vfs.close)
         yield Half(vfs, index)
+
+
+async def text(piece: bytes, after: trio.Event | None = None) -> AsyncIterator[bytes]:
+    """The text of an order, which comes ``after`` something has happened."""
+    if after is not None:
+        await after.wait()
+    yield piece
 
 
 def ino_of(vfs: Vfs, name: bytes) -> int:
@@ -136,10 +143,7 @@ async def test_a_warm_and_an_order_wait_for_the_whole_tree(half: Half, autojump_
         counts.append((await Warmer(half.vfs).command({"paths": ["d"]}))["files"])
 
     async def order() -> None:
-        async def pieces():  # type: ignore[no-untyped-def]
-            yield b"d/1\nd/2\n"
-
-        counts.append((await Ordering(half.vfs, Path("/mnt")).take(pieces()))["names"])
+        counts.append((await Ordering(half.vfs, Path("/mnt")).take(text(b"d/1\nd/2\n")))["names"])
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(warm)
@@ -149,6 +153,51 @@ async def test_a_warm_and_an_order_wait_for_the_whole_tree(half: Half, autojump_
         half.make_whole("a", "d/1", "d/2")
         half.vfs.refreshed()
     assert counts == [2, 2]
+
+
+@pytest.mark.trio
+async def test_a_warm_that_waits_for_the_tree_can_be_given_up(half: Half) -> None:
+    """As one that fetches can; it says so, and nothing is fetched for it later."""
+    warmer = Warmer(half.vfs)
+    said: list[str] = []
+
+    async def warm() -> None:
+        try:
+            await warmer.command({"paths": ["d"]})
+        except SwiftFSError as error:
+            said.append(error.message)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(warm)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await warmer.command({"cancel": True}) == {"cancelled": 1}
+    assert said == ["it was given up before the container had been listed"]
+    half.make_whole("a", "d/1")
+    half.vfs.refreshed()
+    assert half.vfs.ahead.warming.cancel() == 0
+
+
+@pytest.mark.trio
+async def test_the_order_that_was_told_last_counts_whichever_is_read_first(half: Half) -> None:
+    """One that takes longer, or that had to wait for the tree, does not come back over it."""
+    half.make_whole("a", "d/1", "d/2")
+    half.vfs.refreshed()
+    ordering = Ordering(half.vfs, Path("/mnt"))
+    is_told = trio.Event()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ordering.take, text(b"a\nd/1\nd/2\n", after=is_told))
+        await trio.testing.wait_all_tasks_blocked()
+        await ordering.take(text(b"d/2\n"))
+        is_told.set()
+    status = ordering.status()
+    assert status is not None
+    assert status["files"] == 1
+
+    await ordering.take(text(b"a\nd/1\n"))
+    status = ordering.status()
+    assert status is not None
+    assert status["files"] == 2
 
 
 @pytest.mark.trio
