@@ -44,7 +44,9 @@ class Ordering:
         if number > self._followed:
             self._vfs.ahead.follow(order)
             self._followed = number
-        log.info("%s%s", text.counts.text(), "" if number == self._followed else "; one that was told later is followed")
+        log.info(
+            "%s%s", text.counts.text(), "" if number == self._followed else "; one that was told later is followed"
+        )
         return text.counts.as_dict()
 
     async def take_file(self, path: Path) -> None:
