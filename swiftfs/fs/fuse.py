@@ -20,8 +20,10 @@ import pyfuse3
 import trio
 
 from swiftfs.errors import SwiftFSError
+from swiftfs.fs.at_once import MANY_AT_ONCE, MAX_BACKGROUND
+from swiftfs.fs.handlers import Handlers
 from swiftfs.fs.inodes import ROOT, Inodes
-from swiftfs.fs.no_open import InodeHandles
+from swiftfs.fs.no_open import INODES_AS_HANDLES
 from swiftfs.fs.no_wait import reading_without_waiting
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ AT_ONCE = 1000
 """Inodes looked up before readers have their turn: some ten milliseconds."""
 MIN_TASKS = 16
 """Request handlers that pyfuse3 keeps: with its default of 1 they are born and die all the time."""
+MAX_TASKS = 2 * MAX_BACKGROUND
+"""Request handlers at the most: besides all reads that the kernel sends at once, what it asks for in the foreground,
+such as names and attributes. With pyfuse3's default of 99, so many blocked readers would hold everybody up."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,7 +86,9 @@ class Operations(pyfuse3.Operations):
         self._view = view
         self.inodes = Inodes()
         self.requests = 0
-        self.handles = InodeHandles(pyfuse3.__file__)
+        self.handlers = Handlers(pyfuse3.__file__)
+        self.kernel_opens = False
+        """Whether the kernel opens files and directories itself once it is told so."""
 
     def note_error(self, error: SwiftFSError) -> None:
         """Log what a reader only sees as an errno. Lookups of names that are not there are no news."""
@@ -132,7 +139,7 @@ class Operations(pyfuse3.Operations):
         self.requests += 1
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
-        if self.handles.active:
+        if self.kernel_opens:
             raise pyfuse3.FUSEError(errno.ENOSYS)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
@@ -150,7 +157,7 @@ class Operations(pyfuse3.Operations):
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """A directory's handle is its inode, too, and the kernel may keep what it listed."""
         self.requests += 1
-        if self.handles.active:
+        if self.kernel_opens:
             raise pyfuse3.FUSEError(errno.ENOSYS)
         if not self._vfs.entry(inode).is_dir:
             raise pyfuse3.FUSEError(errno.ENOTDIR)
@@ -246,15 +253,16 @@ def mount(
     wanted = {"ro", "nosuid", "nodev", "default_permissions", "subtype=swiftfs", f"fsname={fsname}", *options}
     if allow_other:
         wanted.add("allow_other")
-    with contextlib.nullcontext() if ask_opens else operations.handles.installed():
+    with operations.handlers.wrapped([MANY_AT_ONCE] if ask_opens else [MANY_AT_ONCE, *INODES_AS_HANDLES]):
         pyfuse3.init(operations, mountpoint, wanted)
-    return not operations.handles.active
+    operations.kernel_opens = operations.handlers.are_wrapped and not ask_opens
+    return not operations.kernel_opens
 
 
 async def serve() -> None:
     """Answer the kernel until the tree is unmounted or :func:`stop` is called."""
     with reading_without_waiting(pyfuse3.__file__):
-        await pyfuse3.main(min_tasks=MIN_TASKS)
+        await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
 
 
 def stop() -> None:

@@ -178,7 +178,7 @@ class _Session:
         found = find_mount(self._settings.mountpoint)
         if self._settings.tune_kernel and found is not None:
             opens = "asks for each open" if self._asks_opens else "opens without asking"
-            log.info("kernel: %s", "; ".join([*kernel.tune(found.device), opens]))
+            log.info("kernel: %s; %s", kernel.tune(found.device), opens)
 
     async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from fakes.fault_proxy import EditPage, Fault, FaultProxy, Meanwhile, RepeatPage, Reset, Stall, Status
 from fakes.large_objects import put_slo
-from fakes.programs import check, mounted, run, through, tree_of, until, write_tree
+from fakes.programs import check, mount_status, mounted, run, through, tree_of, until, write_tree
 from fakes.read_faults import READ_FAULTS, SIZE, ReadFault, is_cost, late, params
 
 from swiftfs.config import find_remote
@@ -35,6 +36,8 @@ SHORT = 6.0
 """The same for the mount of tests that wait for it to end."""
 CONTAINER = "fault-rows"
 CHUNK = 1 << 20
+CROWD = 120
+"""Readers at once: ten times what a kernel sends at once by itself, and more than pyfuse3 answers by itself."""
 PART = 65_536
 """Bytes of the chunks of the mount that reads parts of objects."""
 
@@ -279,3 +282,36 @@ def test_a_replacement_in_the_middle_of_a_read_is_never_mixed_in(faulty: Faulty)
     check("swiftfs", "refresh", faulty.parts, environ=faulty.environ)
 
     assert path.read_bytes() == new
+
+
+def test_every_one_of_many_blocked_readers_has_its_deadline(faulty: Faulty) -> None:
+    """The kernel sends all reads at once, so none waits there for others that wait for a store that says nothing; and
+    attributes are told meanwhile."""
+    names = [f"crowd/{number:03}.bin" for number in range(CROWD)]
+    tree = write_tree(faulty.impatient.parent / "crowd-tree", {name: name.encode() for name in names})
+    check("swiftfs", "load", tree, f"local:{CONTAINER}", environ=faulty.environ)
+    check("swiftfs", "refresh", faulty.impatient, environ=faulty.environ)
+    paths = [faulty.impatient / name for name in names]
+    before = waiting(faulty)
+    with faulty.proxy.broken(Fault(Stall(0), "GET", count=None)), ThreadPoolExecutor(CROWD) as readers:
+        waits = [readers.submit(timed, path) for path in paths]
+        until(lambda: waiting(faulty) >= before + CROWD)
+        began = time.monotonic()
+        os.statvfs(faulty.impatient)
+        beside = time.monotonic() - began
+        took = [wait.result() for wait in waits]
+
+    assert {failed for failed, _ in took} <= {errno.ETIMEDOUT, errno.EIO}
+    assert max(seconds for _, seconds in took) < 2 * SHORT
+    assert beside < SHORT / 2
+
+
+def waiting(faulty: Faulty) -> int:
+    """How many readers have begun to wait for the store."""
+    return int(mount_status(faulty.impatient, environ=faulty.environ)["reads"]["misses"])
+
+
+def timed(path: Path) -> tuple[bytes | int, float]:
+    """What a read of a file gives, and how long it takes."""
+    began = time.monotonic()
+    return outcome(path, 0, 1), time.monotonic() - began
