@@ -18,7 +18,7 @@ import click
 
 from swiftfs.fetch.jobs import Job, Jobs
 from swiftfs.fetch.protocol import DEMAND, NEXT_FILES, TREE, Want
-from swiftfs.fs.order import Order, OrderPlanner
+from swiftfs.fs.order import Order, OrderPlanner, most_bytes_ahead
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 
 ROOT, TRAINING, EVALUATION = 1, 2, 3
@@ -145,7 +145,10 @@ class _Run:
             return
         plan = self._planner.opened(Opened(ino, (ROOT, self._trace.trees[ino])))
         if isinstance(plan, NextFiles):
-            self._want([other for other in self._files if other > plan.ino][: plan.count], NEXT_FILES)
+            fit = most_bytes_ahead(self._world.cache) // FILE
+            if fit < plan.count:
+                self._planner.cut(fit)
+            self._want([other for other in self._files if other > plan.ino][: min(plan.count, fit)], NEXT_FILES)
         elif plan is not None:
             tree = [other for other in self._files if plan.ino in (ROOT, self._trace.trees[other])]
             if len(tree) * FILE <= self._world.cache:

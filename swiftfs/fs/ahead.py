@@ -8,11 +8,14 @@ guessed about.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import trio
+
 from swiftfs.fetch.protocol import NEXT_FILES, TREE, Forget, Touch, Want, Wants
-from swiftfs.fs.order import Ahead, Order, OrderPlanner
+from swiftfs.fs.inodes import ROOT
+from swiftfs.fs.order import Ahead, Order, OrderPlanner, most_bytes_ahead
 from swiftfs.fs.prefetch import Mode, NextFiles, Opened, Planner
 from swiftfs.fs.warming import Tree, Warming
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
+ALL_AGAIN = 60.0
+"""Seconds after which what could not be fetched is tried again, where everything is to be fetched."""
 KEPT_FILES = 4096
 """Files lately asked for and directories whose ancestors are remembered."""
 
@@ -37,6 +42,9 @@ class FetchAhead:
         self._budget = budget
         self._asked: OrderedDict[int, None] = OrderedDict()
         self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+        self._trees: dict[int, int] = {}
+        self._has_changed = False
+        self._all_since = 0.0
         self.planner = Planner(mode)
         self.order: OrderPlanner | None = None
         self.warming = Warming(tree, cache, fetcher, budget)
@@ -63,15 +71,39 @@ class FetchAhead:
     def replaced(self) -> None:
         """The tree was made anew, with other numbers: what was planned for the old ones is void."""
         self._ancestors.clear()
+        self._trees.clear()
         self.order = None
         self.warming.restart()
-        self.refreshed()
+        self.refreshed(changed=True)
 
-    def refreshed(self) -> None:
-        """The tree was rebuilt: what was planned may be planned again."""
-        self.planner.forget_trees()
+    def refreshed(self, *, changed: bool) -> None:
+        """The tree was rebuilt: where anything ``changed`` in it, what was planned may be planned again."""
+        if changed:
+            self.planner.forget_trees()
+            self._has_changed = True
         self._asked.clear()
         self.warming.again()
+
+    def keep_house(self) -> None:
+        """To be called about once a second: begins to fetch everything, where that is wanted, and again what has come
+        into the tree since or could not be had."""
+        if self.planner.mode is not Mode.ALL or not self._budget or not self._tree.is_whole or self.warming.is_full:
+            return
+        figures = self.warming.figures(self._trees.get(ROOT, 0))
+        if figures is not None and not self._has_changed:
+            is_over = figures.ended and trio.current_time() - self._all_since >= ALL_AGAIN
+            if not (is_over and (figures.failed or figures.cancelled)):
+                return
+        self._has_changed = False
+        self._all_since = trio.current_time()
+        self._fetch_tree(ROOT)
+
+    def _fetch_tree(self, ino: int) -> None:
+        """Fetch what is below a directory, instead of what was begun of that before."""
+        if (former := self._trees.get(ino)) is not None:
+            self.warming.drop(former)
+        self._trees = {each: number for each, number in self._trees.items() if self.warming.is_under_way(number)}
+        self._trees[ino] = self.warming.add([ino], TREE)
 
     def _guess(self, ino: int) -> None:
         entry = self._tree.index.entry(ino)
@@ -81,11 +113,11 @@ class FetchAhead:
         if isinstance(plan, NextFiles):
             if plan.is_first:
                 self._asked.clear()  # a new run: what was fetched for the last one may have gone since
-            self._ask_for_next(self._tree.index.files_after(plan.ino, plan.count))
+            self._ask_for_next(self._within_bytes(self._tree.index.files_after(plan.ino, plan.count)))
         elif plan is not None:
             below = self._tree.index.subtree_totals(plan.ino) if self._tree.is_whole else None
-            if below is not None and below.bytes <= self._budget:
-                self.warming.add([plan.ino], TREE)
+            if below is not None and below.bytes <= self._budget and not self.warming.is_full:
+                self._fetch_tree(plan.ino)
             else:
                 self.planner.refuse(plan.ino)
 
@@ -112,6 +144,16 @@ class FetchAhead:
         """Have what an order asked for forgotten, and ask again for what a warm wants too: that waited among it."""
         self._fetcher.ask(Forget(NEXT_FILES, NEXT_FILES))
         self.warming.again()
+
+    def _within_bytes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those of the next files that may be fetched ahead: large ones would evict each other before they are read."""
+        left = most_bytes_ahead(self._budget)
+        for number, entry in enumerate(entries):
+            left -= entry.size
+            if left < 0:
+                self.planner.cut(number)
+                return entries[:number]
+        return entries
 
     def _ask_for_next(self, entries: Iterable[Entry]) -> None:
         wants: list[Want] = []

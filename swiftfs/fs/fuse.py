@@ -236,6 +236,14 @@ class Operations(pyfuse3.Operations):
         return attributes
 
 
+def option_text(text: str) -> str:
+    """``text`` as the value of a mount option: a comma would begin another one, and pyfuse3 takes nothing but ASCII.
+    libfuse reads three octal digits after a backslash as a byte (lib/fuse_opt.c)."""
+    return "".join(
+        chr(byte) if 0x20 < byte < 0x7F and byte not in b"\\," else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+
+
 def mount(
     operations: Operations,
     mountpoint: str,
@@ -250,7 +258,15 @@ def mount(
 
     Says whether the kernel will ask for each open, which it does where it must and with ``ask_opens``.
     """
-    wanted = {"ro", "nosuid", "nodev", "default_permissions", "subtype=swiftfs", f"fsname={fsname}", *options}
+    wanted = {
+        "ro",
+        "nosuid",
+        "nodev",
+        "default_permissions",
+        "subtype=swiftfs",
+        f"fsname={option_text(fsname)}",
+        *options,
+    }
     if allow_other:
         wanted.add("allow_other")
     with operations.handlers.wrapped([MANY_AT_ONCE] if ask_opens else [MANY_AT_ONCE, *INODES_AS_HANDLES]):

@@ -48,6 +48,11 @@ SORTED_AT_ONCE = 16_384
 """Places sorted in one go: some milliseconds."""
 
 
+def most_bytes_ahead(budget: int) -> int:
+    """Bytes that may be fetched ahead of a reader, where the cache may hold ``budget``, see above."""
+    return min(BYTES_AHEAD, budget // BUDGET_SHARE)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Inode numbers in the order in which the files will be read. ``ends`` has the bytes of all files up to each place,
@@ -172,7 +177,7 @@ class OrderPlanner:
         if stop <= self.planned or (stop < len(self.order) and ahead > REFILL * (stop - self.position)):
             return Ahead(moved=True) if moved else NOTHING
         start = self.planned
-        if self.order.bytes_between(start, stop) > self._most_bytes():
+        if self.order.bytes_between(start, stop) > most_bytes_ahead(self.budget):
             start = max(start, self.position)
         wanted = dict.fromkeys(
             self.order.inos[place]
@@ -186,13 +191,10 @@ class OrderPlanner:
             (present if is_present(ino) else missing).append(ino)
         return Ahead(tuple(missing), tuple(present), moved)
 
-    def _most_bytes(self) -> int:
-        return min(BYTES_AHEAD, self.budget // BUDGET_SHARE)
-
     def _window_end(self) -> int:
         """The place before which files may be fetched, at the readers' position."""
         ends, position = self.order.ends, self.position
-        stop = bisect_right(ends, ends[position] + self._most_bytes(), position) - 1
+        stop = bisect_right(ends, ends[position] + most_bytes_ahead(self.budget), position) - 1
         if stop == position < len(self.order) and ends[position + 1] - ends[position] <= self.budget // BUDGET_SHARE:
             stop = position + 1  # one file that is larger than the window but not than the cache's share
         return min(stop, position + self._window)

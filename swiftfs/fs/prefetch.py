@@ -112,6 +112,10 @@ class Planner:
             return self._next_files()
         return self._whole_tree()
 
+    def cut(self, count: int) -> None:
+        """No more than ``count`` files of the last window could be asked for, for these are enough bytes."""
+        self._window = max(1, count)
+
     def refuse(self, ino: int) -> None:
         """The tree below ``ino`` is too large to be fetched; one below it may not be."""
         self._trees.discard(ino)

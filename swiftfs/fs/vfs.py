@@ -200,7 +200,7 @@ class Vfs:
         self._generation = generation
         self._note_whole()
         self._to_look_up = {ino for ino, file in self._files.items() if file.kind != Kind.PLAIN}
-        self.ahead.refreshed()
+        self.ahead.refreshed(changed=changes != ())
         return changes
 
     def place(self, ino: int) -> tuple[int, bytes] | None:
@@ -233,10 +233,9 @@ class Vfs:
         self.counters.reads += 1
         plan = self._ranges.plan(file, offset, stop) if file.chunks > 1 else WHOLE
         first, last = offset // self._chunk_size, (stop - 1) // self._chunk_size
-        if first == last:
-            base = first * self._chunk_size
-            data = await self._part(file, first, offset - base, stop - base, plan)
-        else:
+        base = first * self._chunk_size
+        data = self._at_hand(file, first, offset - base, stop - base) if first == last else None
+        if data is None:
             data = await self._parts(file, first, last, offset, stop, plan)
         self.counters.read_bytes += len(data)
         return data
@@ -262,17 +261,22 @@ class Vfs:
 
     async def _part(self, file: File, chunk: int, start: int, stop: int, plan: Plan) -> bytes:
         """Bytes ``[start, stop)`` of one chunk, from the cache or through it."""
-        data = self._cache.read(file.key, file.size, chunk, start, stop)
-        if data is None and (unstored := self._unstored.get(file.key, chunk)) is not None:
-            data = unstored[start:stop]
-        if data is not None:
-            self.hit(file.key)
+        if (data := self._at_hand(file, chunk, start, stop)) is not None:
             return data
         if file.pieces_key:
             data = await self._ranges.read(file, chunk, start, stop, plan)
             if data is not None:
                 return data
         return await self._chunk(file, chunk, start, stop)
+
+    def _at_hand(self, file: File, chunk: int, start: int, stop: int) -> bytes | None:
+        """Bytes ``[start, stop)`` of one chunk, where they are in the cache or in memory."""
+        data = self._cache.read(file.key, file.size, chunk, start, stop)
+        if data is None and (unstored := self._unstored.get(file.key, chunk)) is not None:
+            data = unstored[start:stop]
+        if data is not None:
+            self.hit(file.key)
+        return data
 
     async def _chunk(self, file: File, chunk: int, start: int, stop: int) -> bytes:
         """Bytes ``[start, stop)`` of one chunk that is not in the cache."""
@@ -366,9 +370,11 @@ class Vfs:
         self._ranges.bad(key, chunk)
 
     def keep_house(self) -> None:
-        """To be called about once a second: gives evicted files back to the disk, tells what was read."""
+        """To be called about once a second: gives evicted files back to the disk, tells what was read, and has
+        everything fetched where that is wanted."""
         self._cache.release_evicted()
         self._tell_touched()
+        self.ahead.keep_house()
 
     def _tell_touched(self) -> None:
         """Tell the fetch process which cached objects were read."""

@@ -21,10 +21,7 @@ import trio
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.errors import SwiftFSError, printable
 from swiftfs.fetch.client import FetchClient
-from swiftfs.fetch.protocol import TREE, Have, HavePieces, Refreshed
 from swiftfs.fs import fuse
-from swiftfs.fs.inodes import ROOT
-from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
 from swiftfs.index.reader import Reader as IndexReader
 from swiftfs.mount import control, kernel, metrics
@@ -34,6 +31,7 @@ from swiftfs.mount.refreshing import Refreshing
 from swiftfs.mount.warmer import Warmer
 
 if TYPE_CHECKING:
+    from swiftfs.fetch.protocol import Have, HavePieces, Refreshed
     from swiftfs.fetch.start import Started
     from swiftfs.index.entry import Change
     from swiftfs.mount.settings import MountSettings
@@ -131,8 +129,6 @@ class _Session:
                     nursery.start_soon(self._vfs.ahead.warming.run)
                     nursery.start_soon(self._refreshing.run)
                     nursery.start_soon(self._housekeeping, nursery)
-                    if settings.prefetch is Mode.ALL:
-                        nursery.start_soon(self._warm_all)
                     if settings.order_file is not None:
                         nursery.start_soon(self._ordering.take_file, settings.order_file)
                     nursery.start_soon(self._announce)
@@ -227,11 +223,6 @@ class _Session:
     def _bad_pieces(self, key: str, chunk: int) -> None:
         if self._vfs is not None:
             self._vfs.bad_pieces(key, chunk)
-
-    async def _warm_all(self) -> None:
-        assert self._vfs is not None
-        await self._vfs.whole()
-        self._vfs.ahead.warming.add([ROOT], TREE)
 
     def _take_refreshed(self) -> tuple[Change, ...] | None:
         assert self._vfs is not None

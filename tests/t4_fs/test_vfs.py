@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, Unavailable
-from swiftfs.fetch.protocol import Bad, Touch, Wants
+from swiftfs.fetch.protocol import Bad, Have, Touch, Want, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
@@ -273,6 +273,45 @@ async def test_nothing_is_fetched_ahead_that_the_cache_cannot_hold(make_tree) ->
         await tree.vfs.read(ino_of(tree.vfs, name), 0, 100)
 
     assert not [message for message in tree.fetcher.asked if isinstance(message, Wants)]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("budget", [36_000, 24_000, 8000])
+async def test_large_files_in_order_are_fetched_ahead_as_far_as_the_cache_has_room(make_tree, budget: int) -> None:  # type: ignore[no-untyped-def]
+    """No more than a third of it is ahead of the reader, who waits for none but the first; nothing is fetched ahead
+    that is larger than that."""
+    objects = {f"{number:03}.tar": body(4000, number) for number in range(100)}
+    tree = make_tree(objects, mode=Mode.AUTO, limit=budget, budget=budget)
+    names = list(objects)
+    for number, name in enumerate(names):
+        await tree.vfs.read(ino_of(tree.vfs, name), 0, 100)
+        ahead = {name for name, _ in tree.fetcher.fetched} - set(names[: number + 1])
+        assert len(ahead) * 4000 <= budget // 3
+
+    assert tree.vfs.counters.misses == (4 if budget // 3 >= 4000 else 100)
+    assert len(tree.fetcher.fetched) == 100
+
+
+@pytest.mark.trio
+async def test_a_read_has_one_deadline_however_often_its_chunk_is_lost(  # type: ignore[no-untyped-def]
+    make_tree, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer comes in time, and what it brought is evicted before the reader's turn."""
+    tree = make_tree({"a": body(1000)})
+    fetch = tree.fetcher.chunk
+
+    async def late(want: Want) -> Have:
+        await trio.sleep(tree.fetcher.deadline * 0.8)
+        have = await fetch(want)
+        tree.fetcher.cache.drop(have.key, have.chunk)
+        tree.fetcher.cache.flush()
+        return have
+
+    monkeypatch.setattr(tree.fetcher, "chunk", late)
+    began = trio.current_time()
+    with pytest.raises(DeadlineExceeded):
+        await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 100)
+    assert trio.current_time() - began == pytest.approx(tree.fetcher.deadline)
 
 
 def told(tree: Tree, names: list[str]) -> Order:

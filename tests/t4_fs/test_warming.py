@@ -19,7 +19,7 @@ from swiftfs.fetch.protocol import TREE, WARM, Forget, Message, Wants
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
-from swiftfs.fs.warming import UNDER_WAY, WarmFigures, Warming
+from swiftfs.fs.warming import KEPT_PLANS, SLICE, SPAN, UNDER_WAY, WarmFigures, Warming
 from swiftfs.index.build import Index
 from swiftfs.index.entry import Resolved, Source
 from swiftfs.index.reader import Reader as IndexReader
@@ -49,18 +49,13 @@ class Slow(MemoryFetcher):
 class Place:
     """One tree with its warming."""
 
-    def __init__(self, top: Path, files: dict[str, int], limit: int, kind: type[MemoryFetcher]) -> None:
-        objects = {
-            name: (b"%06d" % number * (size // 6 + 1))[:size] for number, (name, size) in enumerate(files.items())
-        }
+    def __init__(self, top: Path, files: dict[str, int], limit: int, kind: type[MemoryFetcher], mode: Mode) -> None:
+        self.objects: dict[str, bytes] = {}
         path = index_path(top / "index", Source(ACCOUNT, CONTAINER))
         self.index = Index(path, Source(ACCOUNT, CONTAINER))
-        builder = self.index.builder()
-        listed = [ListingEntry(name, len(data), hashlib.md5(data).hexdigest(), 0) for name, data in objects.items()]
-        builder.add([Resolved(entry) for entry in sorted(listed, key=lambda entry: entry.name)])
-        builder.finish(len(objects))
+        self.add(files)
         self.writer = Writer(top / "cache", limit=limit, chunk_size=CHUNK)
-        self.fetcher = kind(ACCOUNT, CONTAINER, self.writer, CHUNK, objects)
+        self.fetcher = kind(ACCOUNT, CONTAINER, self.writer, CHUNK, self.objects)
         self.reader = CacheReader(top / "cache", chunk_size=CHUNK)
         self.vfs = Vfs(
             lambda: IndexReader(path),
@@ -70,11 +65,23 @@ class Place:
             container=CONTAINER,
             chunk_size=CHUNK,
             streams=8,
-            prefetch=Mode.AUTO,
+            prefetch=mode,
             prefetch_budget=limit,
         )
         self.fetcher.on_have = self.vfs.have
         self.fetcher.on_failed = self.vfs.failed
+
+    def add(self, files: dict[str, int]) -> None:
+        """Put more files into the store and the index."""
+        for name, size in files.items():
+            number = len(self.objects)
+            self.objects[name] = (b"%06d" % number * (size // 6 + 1))[:size]
+        builder = self.index.builder()
+        listed = [
+            ListingEntry(name, len(data), hashlib.md5(data).hexdigest(), 0) for name, data in self.objects.items()
+        ]
+        builder.add([Resolved(entry) for entry in sorted(listed, key=lambda entry: entry.name)])
+        builder.finish(len(self.objects))
 
     @property
     def warming(self) -> Warming:
@@ -99,8 +106,14 @@ Make = Callable[..., Place]
 def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Place] = []
 
-    def place(files: dict[str, int], *, limit: int = 1 << 30, kind: type[MemoryFetcher] = MemoryFetcher) -> Place:
-        made.append(Place(tmp_path / str(len(made)), files, limit, kind))
+    def place(
+        files: dict[str, int],
+        *,
+        limit: int = 1 << 30,
+        kind: type[MemoryFetcher] = MemoryFetcher,
+        mode: Mode = Mode.AUTO,
+    ) -> Place:
+        made.append(Place(tmp_path / str(len(made)), files, limit, kind, mode))
         return made[-1]
 
     yield place
@@ -214,6 +227,115 @@ async def test_a_warm_is_given_up(make: Make) -> None:
         assert {name[0] for name, _ in slow.fetched} == {"b"}
         assert place.figures(guessed).ended
         assert not place.figures(guessed).cancelled
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_a_file_of_any_number_of_chunks_is_asked_for_in_pieces(make: Make) -> None:
+    """The fetch process is never sent more than it keeps, and the file is done when its last chunk is there."""
+    place = make({"large": 3 * UNDER_WAY * CHUNK + 1, "small": 5}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    slow = place.fetcher
+
+    async def act() -> None:
+        number = place.warming.add([ROOT])
+        most = 0
+        while not place.figures(number).ended:
+            await settle()
+            most = max(
+                most, sum(want.stop - want.first for m in slow.asked if isinstance(m, Wants) for want in m.wants)
+            )
+            assert not place.figures(number).done_files or "large" in {name for name, _ in slow.fetched}
+            slow.go_on()
+        assert most <= UNDER_WAY + SLICE * SPAN
+        assert place.figures(number).done_files == 2
+        assert len(slow.fetched) == len(set(slow.fetched)) == 3 * UNDER_WAY + 2
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_a_file_that_two_warms_ask_for_fails_for_both(make: Make) -> None:
+    """Neither counts on the other."""
+    place = make({f"{number}": 10 for number in range(5)}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    place.fetcher.failures["3"] = [Unavailable("down")] * 2
+
+    async def act() -> None:
+        numbers = [place.warming.add([ROOT]), place.warming.add([ROOT])]
+        await settle()
+        place.fetcher.go_on()
+        await settle()
+        assert [place.figures(number).failed for number in numbers] == [1, 1]
+        assert all(place.figures(number).ended for number in numbers)
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_a_warm_is_known_until_it_has_ended_however_many_come_after_it(make: Make) -> None:
+    """And of those that have ended, the last ones."""
+    place = make({"a": 10, "b": 10}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+
+    async def act() -> None:
+        first = place.warming.add([ino_of(place.vfs, "a")])
+        await settle()
+        for _ in range(2 * KEPT_PLANS):
+            last = place.warming.add([ino_of(place.vfs, "b")])
+            await settle()
+            place.fetcher.asked, mine = [], place.fetcher.asked
+            place.vfs.ahead.warming.arrived(ino_of(place.vfs, "b"), 0)
+            place.fetcher.asked = mine
+        assert place.warming.figures(first) is not None
+        assert not place.figures(first).ended
+        assert place.figures(last).ended
+        assert place.warming.figures(first + 1) is None
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_everything_is_fetched_also_what_failed_or_came_later(make: Make, autojump_clock: trio.abc.Clock) -> None:
+    """With prefetch of all a minute brings what the store did not give, and a refresh what is new."""
+    place = make({f"{number}": 10 for number in range(5)}, mode=Mode.ALL)
+    place.fetcher.failures["3"] = [Unavailable("down")]
+
+    async def keep_house(seconds: int) -> None:
+        for _ in range(seconds):
+            place.vfs.keep_house()
+            await trio.sleep(1)
+
+    async def act() -> None:
+        await keep_house(2)
+        assert {name for name, _ in place.fetcher.fetched} == set("0124")
+        await keep_house(90)
+        assert {name for name, _ in place.fetcher.fetched} == set("01234")
+        place.add({"5": 10})
+        place.vfs.refreshed()
+        await keep_house(2)
+        assert {name for name, _ in place.fetcher.fetched} == set("012345")
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
+async def test_a_tree_that_is_read_in_no_order_has_one_plan_whatever_changes(make: Make) -> None:
+    """A refresh that found nothing new plans nothing; one that did begins the tree anew and does not queue up."""
+    place = make({f"d/{number:04}": 10 for number in range(2000)}, kind=Slow)
+    assert isinstance(place.fetcher, Slow)
+    names = [f"d/{number:04}" for number in range(0, 2000, 37)] * 3
+
+    async def act() -> None:
+        for turn, name in enumerate(names):
+            place.vfs.ahead.opened(ino_of(place.vfs, name))
+            if turn % 40 == 39:
+                place.add({f"d/new{turn}": 10})
+            place.vfs.refreshed()
+            await settle()
+            assert sum(map(place.warming.is_under_way, range(1, 100))) <= 2
+            place.fetcher.go_on()
 
     await while_warming(place, act)
 

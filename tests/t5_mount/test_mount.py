@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fakes.programs import PATIENCE, check, mapped, run, tree_of, until, write_tree
 
+from swiftfs.mount.mounts import find_mount
 from swiftfs.mount.preflight import probe
 
 from .conftest import Dataset
@@ -183,6 +184,23 @@ def test_a_mount_of_a_prefix_shows_what_is_below_it(dataset: Dataset) -> None:
     mountpoint = dataset.mount(source=f"{dataset.source}/training")
 
     assert tree_of(mountpoint) == tree_of(dataset.tree / "training")
+
+
+@pytest.mark.parametrize("name", ["größe,noexec", "back\\040slash", "a blank"])
+def test_any_container_can_be_mounted_and_its_name_is_no_option(dataset: Dataset, name: str) -> None:
+    """Also a directory of that name; the kernel's list of mounts tells it as it is."""
+    source = f"local:{name}/{name}"
+    check("swiftfs", "load", write_tree(dataset.work / "one", {f"{name}/a": b"1"}), f"local:{name}",
+          environ=dataset.environ)  # fmt: skip
+    dataset.stack.callback(check, "swiftfs", "purge", f"local:{name}", environ=dataset.environ)
+    mountpoint = dataset.mount(source=source)
+
+    assert (mountpoint / "a").read_bytes() == b"1"
+    found = find_mount(mountpoint)
+    assert found is not None
+    assert found.source == source
+    assert "noexec" not in subprocess.run(["findmnt", "-no", "OPTIONS", mountpoint], capture_output=True, text=True,
+                                          check=True).stdout  # fmt: skip
 
 
 @pytest.mark.row("P14")
