@@ -173,6 +173,11 @@ class Vfs:
         """Files, directories and bytes of the tree."""
         return self._index.totals()
 
+    def has_moved(self) -> bool:
+        """Whether the index shows another tree than at the last :meth:`refreshed`: another mount of the same container
+        may have rebuilt it, and lookups see that at once."""
+        return self._index.has_moved(self._generation)
+
     def refreshed(self) -> tuple[Change, ...] | None:
         """The index was rebuilt: returns what changed since the last time; None when it must be taken for everything.
 

@@ -69,7 +69,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A name the kernel must ask about again; ``old_ino`` is the inode it stood for, None when the name is new."""
+    """A name the kernel must ask about again; ``old_ino`` is the inode it stood for, None when the name is new. A name
+    that stood for several inodes, one after another, is told with each of them."""
 
     parent: int
     name: bytes

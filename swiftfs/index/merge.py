@@ -10,10 +10,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from swiftfs.index.entry import Change, Diff
 from swiftfs.index.schema import read_meta, write_meta
 from swiftfs.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_CHANGES = 65_536
 """More changes than this are not named one by one: invalidating all that the kernel holds is then cheaper."""
@@ -23,6 +28,9 @@ GONE_KEPT = 100_000
 
 GENERATIONS_KEPT = 1000
 """Rebuilds whose changes can still be told apart: weeks of a refresh every half hour."""
+
+LAST_INO = 2**63 - 1
+"""Above every inode number: SQLite has no larger one."""
 
 CHECKPOINT_WAIT = "PRAGMA busy_timeout = 100"
 """Milliseconds to wait for readers, whose queries take microseconds, before the log is left as long as it is."""
@@ -79,6 +87,12 @@ FROM staging.dirs d WHERE entries.ino = d.ino AND (
     entries.size <> d.size OR entries.files <> d.files OR entries.subdirs <> d.subdirs
     OR entries.last_modified <> d.last_modified)
 """
+
+_REMOVED_SINCE = "SELECT parent, name, ino FROM gone WHERE seq > ? LIMIT ?"
+_REMOVED_FROM = "SELECT parent, name, ino FROM gone WHERE seq > ? AND parent = ? LIMIT ?"
+# The plus keeps SQLite from going through all the names that there are, by the index, to find the few new ones.
+_ADDED_BETWEEN = "SELECT parent, name FROM entries WHERE ino > ? AND ino <= ? AND +parent <= ? LIMIT ?"
+_ADDED_TO = "SELECT parent, name FROM entries WHERE ino > ? AND parent = ? LIMIT ?"
 
 _CHANGED = """
 SELECT count(*) FROM gone g CROSS JOIN entries e WHERE g.seq > ? AND e.parent = g.parent AND e.name = g.name
@@ -138,27 +152,34 @@ class Mark(tuple[int, int]):
         return self[1]
 
 
-def changes_after(connection: sqlite3.Connection, mark: Mark, only: int | None = None) -> tuple[Change, ...] | None:
-    """What to invalidate for a kernel that knows the tree as it was at ``mark``; None when it is too much to name.
+def changes_after(
+    connection: sqlite3.Connection, marks: Sequence[Mark], only: int | None = None
+) -> tuple[Change, ...] | None:
+    """What to invalidate for a kernel that knows the tree as it was at the first of ``marks``, which has those of all
+    generations from that one to the one before the last; None when it is too much to name.
 
-    Names in directories that did not exist then are left out, for the kernel cannot have asked about them; with
-    ``only``, those in all directories but that one.
+    The kernel may have looked between any two of the rebuilds, for lookups see each one at once. So a name that came
+    and went since is told as well. Names that came with their directory are left out, for the kernel cannot have asked
+    about them before; with ``only``, those in all directories but that one.
     """
-    least, most = (0, mark.last_ino) if only is None else (only, only)
-    removed = connection.execute(
-        "SELECT parent, name, ino FROM gone WHERE seq > ? AND parent BETWEEN ? AND ? LIMIT ?",
-        (mark.last_gone, least, most, MAX_CHANGES + 1),
-    ).fetchall()
-    added = connection.execute(
-        "SELECT parent, name FROM entries WHERE ino > ? AND parent BETWEEN ? AND ? LIMIT ?",
-        (mark.last_ino, least, most, MAX_CHANGES + 1),
-    ).fetchall()
+    room = MAX_CHANGES + 1
+    if only is None:
+        removed = connection.execute(_REMOVED_SINCE, (marks[0].last_gone, room)).fetchall()
+        added: list[tuple[int, bytes]] = []
+        for last, then in pairwise([*(mark.last_ino for mark in marks), LAST_INO]):
+            if last < then:
+                added += connection.execute(_ADDED_BETWEEN, (last, then, last, room))
+            if len(removed) + len(added) > MAX_CHANGES:
+                return None
+    else:
+        removed = connection.execute(_REMOVED_FROM, (marks[0].last_gone, only, room)).fetchall()
+        added = connection.execute(_ADDED_TO, (marks[0].last_ino, only, room)).fetchall()
     if len(removed) + len(added) > MAX_CHANGES:
         return None
-    changes = {(parent, bare(name)): ino for parent, name, ino in removed if ino <= mark.last_ino}
-    for parent, name in added:
-        changes.setdefault((parent, bare(name)), None)
-    return tuple(Change(parent, name, ino) for (parent, name), ino in changes.items())
+    changes = [Change(parent, bare(name), ino) for parent, name, ino in removed]
+    named = {(change.parent, change.name) for change in changes}
+    changes += [Change(parent, bare(name), None) for parent, name in added if (parent, bare(name)) not in named]
+    return tuple(changes)
 
 
 def bare(name: bytes) -> bytes:

@@ -46,6 +46,9 @@ SELECT ino, parent, name, size, etag, last_modified, kind, files, subdirs FROM e
 WHERE parent = ? AND name > ? ORDER BY name LIMIT ?
 """
 _GENERATION = "SELECT value FROM meta WHERE key = 'generation'"
+_MARKS_SINCE = """
+SELECT generation, last_ino, last_gone FROM generations WHERE generation >= ? ORDER BY generation
+"""
 _KINDS = tuple(Kind)
 
 _Row = tuple[int, int, bytes, int, str, int, int, int, int]
@@ -77,6 +80,11 @@ class Reader:
             return not os.path.samestat(self._file, os.stat(self._path))
         except OSError:
             return True
+
+    def has_moved(self, generation: int) -> bool:
+        """Whether there is another tree to show than that of ``generation``: a rebuild has come after it, or the file
+        was made anew. Where the file is gone and no other is there yet, there is none."""
+        return os.path.exists(self._path) and (self.replaced() or self.generation() != generation)
 
     def meta(self) -> Meta:
         """What the index says of itself."""
@@ -191,8 +199,10 @@ class Reader:
         with local_errors(self._path):
             if generation == self.generation():
                 return ()
-            row = self._one("SELECT last_ino, last_gone FROM generations WHERE generation = ?", (generation,))
-            return changes_after(self._connection, Mark(row), only) if row else None
+            rows = self._connection.execute(_MARKS_SINCE, (generation,)).fetchall()
+            if not rows or rows[0][0] != generation:
+                return None
+            return changes_after(self._connection, [Mark(row[1:]) for row in rows], only)
 
     def _walk(self, stack: list[tuple[int, bytes]], at_once: int) -> Iterator[Entry]:
         """The files after the places on ``stack``, innermost last: (directory, the name in it to go on after)."""

@@ -45,6 +45,12 @@ class Refreshing:
         self._notes += 1
         self._has_noted.set()
 
+    def look(self) -> None:
+        """The tree has moved and nobody may have told of it: show what it has become. Never waits."""
+        if not self._is_owed:  # else it is looked at soon
+            self._is_owed = True
+            self._has_noted.set()
+
     async def shown(self) -> None:
         """Wait until readers see what was noted before this call: who asked for a refresh looks at once."""
         notes = self._notes
@@ -87,6 +93,9 @@ class Refreshing:
             nursery.start_soon(self._tell_again, changes)
             return
         nursery.start_soon(self._tell_again, changes)
+        if not rebuilt:
+            log.info("the tree was rebuilt, by this mount or by another; %d notices to the kernel", told)
+            return
         log.info(
             "the container has changed: %d added, %d changed, %d removed; %d notices to the kernel",
             sum(message.added for message in rebuilt),

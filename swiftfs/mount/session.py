@@ -194,11 +194,23 @@ class _Session:
         while True:
             await trio.sleep(HOUSEKEEPING)
             self._vfs.keep_house()
+            self._look_for_rebuild()
             if self._settings.pin:
                 continue  # another listing cannot bring a pinned version back
             if self._vfs.changed and time.monotonic() - self._last_refresh > STALE_REFRESH_PAUSE:
                 self._vfs.changed = False
                 nursery.start_soon(self._refresh)
+
+    def _look_for_rebuild(self) -> None:
+        """Readers see at once what another mount makes of a shared index: the kernel has to hear of it, too."""
+        assert self._vfs is not None
+        try:
+            has_moved = self._vfs.has_moved()
+        except SwiftFSError as error:
+            log.debug("the index cannot be looked at: %s", error)  # who reads it says so
+            return
+        if has_moved:
+            self._refreshing.look()
 
     async def _refresh(self) -> Refreshed | None:
         self._last_refresh = time.monotonic()

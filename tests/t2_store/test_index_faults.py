@@ -330,6 +330,21 @@ def test_too_many_changes_are_not_named(index: Index, monkeypatch: pytest.Monkey
     reader.close()
 
 
+def test_what_came_with_its_directory_is_not_named(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files a new directory brings: it is one change, and the kernel keeps all that it holds."""
+    monkeypatch.setattr(merge, "MAX_CHANGES", 2)
+    build(index, listing("a"))
+    reader = Reader(index.path)
+    start = reader.generation()
+    build(index, listing("a", *(f"d/{number}" for number in range(9))))
+    build(index, listing("a", *(f"d/{number}" for number in range(9)), *(f"e/{number}" for number in range(9))))
+
+    changes = reader.changes_since(start)
+    assert changes is not None
+    assert [(change.parent, change.name) for change in changes] == [(ROOT_INO, b"d"), (ROOT_INO, b"e")]
+    reader.close()
+
+
 def test_a_second_mount_begins_with_the_saved_tree(index: Index) -> None:
     """What an earlier mount saved is there at once, with the container's figures at that time."""
     assert not index.meta().complete

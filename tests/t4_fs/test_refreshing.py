@@ -134,3 +134,22 @@ async def test_a_kernel_that_cannot_be_told_is_told_a_moment_later(autojump_cloc
         await trio.sleep(1.5 * SETTLED)
         assert readers.seen == [CHANGES]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_a_tree_that_another_mount_moved_is_shown_though_nothing_was_listed(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Who looks and finds it moved needs no message of the fetch process; a refresh is over after it all the same."""
+    readers = Readers([CHANGES, ()])
+    readers.free.set()
+    refreshing = Refreshing(readers.take, readers.tell)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refreshing.run)
+        refreshing.look()
+        await trio.sleep(0.5 * SETTLED)
+        assert readers.seen == [CHANGES]
+        refreshing.note(found())
+        await refreshing.shown()
+        assert readers.changes == []
+        nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -112,6 +113,25 @@ def test_a_name_that_is_not_there_is_absent_until_it_is_loaded(dataset: Dataset)
     assert until(lambda: (mountpoint / "training/new.jpg").exists())
     assert (mountpoint / "training/new.jpg").read_bytes() == b"new"
     assert until(lambda: not gone.exists())
+
+
+def test_a_mount_shows_what_another_one_of_the_same_container_has_listed(dataset: Dataset) -> None:
+    """They share the tree: one lists again, and the other one, which never lists, shows the same within moments, though
+    its kernel had kept names and listings of the tree before, also of a directory that came and changed since."""
+    idle, busy = (dataset.mount("--refresh", "off") for _ in range(2))
+
+    def late() -> dict[str, bytes]:
+        with contextlib.suppress(OSError):  # not there yet, or just replaced
+            return {path.name: path.read_bytes() for path in (idle / "late").iterdir()}
+        return {}
+
+    assert not late()
+    for number, files in enumerate([{"f": b"1", "x": b"1"}, {"f": b"22", "new": b"2"}]):
+        source = write_tree(dataset.work / f"late{number}", files)
+        check("swiftfs", "load", source, f"{dataset.source}/late", "--delete-extra", environ=dataset.environ)
+        check("swiftfs", "refresh", busy, environ=dataset.environ)
+        assert until(lambda files=files: late() == files)
+        assert (idle / "late/x").exists() == ("x" in files)
 
 
 @pytest.mark.row("H10", "H16")
