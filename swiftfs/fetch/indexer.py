@@ -135,7 +135,7 @@ class Indexer:
         if self._top.names is None:
             return False
         # Not in the thread: the first page of all names comes at the same time, and reading that keeps the interpreter.
-        builder = index.builder()
+        builder = index.builder(begun=True)
         try:
             page = [_on_top(name) for name in self._top.names]
             builder.add(await self._looked_up(page, builder.needs_head(page)))
@@ -169,12 +169,18 @@ class Indexer:
         return _Listing(self._client.list_objects(self._container, prefix=self._source.listing_prefix))
 
     async def rebuild(self, info: ContainerInfo | None = None) -> Diff:
-        """List the container and make the index say so. Raises what a listing raises; the index is then unchanged."""
-        assert self._index is not None
+        """List the container and make the index say so. Raises what a listing raises; the index is then unchanged.
+
+        Where another mount has done that meanwhile, by a listing that began after this one, its tree stays: it has all
+        that this one could bring.
+        """
+        index = self._index
+        assert index is not None
         top, self._top = self._top, None
         if info is None:
             info = await self._headers() if top is None else top.info
-        builder = await self._in_thread(self._index.builder)
+        begun = self._begun is not None and info.count < SPLIT_FROM  # from there on another listing begins
+        builder = await self._in_thread(lambda: index.builder(begun=begun))
         listed = 0
         try:
             with local_errors(self.path):  # pages that wait are kept beside it
@@ -191,6 +197,8 @@ class Indexer:
             self._thread.submit(builder.abort)
             raise
         self.partial = False
+        if diff.outrun:
+            log.info("another mount has listed %s later than this one, and sooner: its tree stays", self._container)
         self.hidden = diff.hidden
         if diff.hidden:
             log.warning("%d objects cannot be shown as files", diff.hidden)

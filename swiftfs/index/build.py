@@ -17,7 +17,7 @@ from swiftfs.errors import LocalFileError
 from swiftfs.index.entry import ROOT_INO, Diff, Meta, Resolved, Source
 from swiftfs.index.merge import merge
 from swiftfs.index.names import Path, Reason, leaf, reported, split, storable
-from swiftfs.index.schema import connect_writer, local_errors, read_meta, write_meta
+from swiftfs.index.schema import BEFORE_ALL, begin_listing, connect_writer, local_errors, read_meta, write_meta
 from swiftfs.model import Kind
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Index:
         self.source = source
         self._connection = connect_writer(path, source)
         self._building = False
+        self._built: int | None = None
         self._sweep()
 
     def _sweep(self) -> None:
@@ -95,17 +96,26 @@ class Index:
             return {Reason(reason): count for reason, count in rows}
 
     def prove(self, container_count: int, container_bytes: int) -> None:
-        """Note that the listing of the last rebuild was all that the container's headers count."""
+        """Note that the listing of our last rebuild was all that the container's headers count.
+
+        Another mount's rebuild since then is not meant.
+        """
         with local_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
-            write_meta(self._connection, container_count=container_count, container_bytes=container_bytes)
+            if read_meta(self._connection).generation == self._built:
+                write_meta(self._connection, container_count=container_count, container_bytes=container_bytes)
             self._connection.execute("COMMIT")
 
-    def builder(self) -> Builder:
-        """A rebuild of this index. At most one at a time; end it with ``finish`` or ``abort``."""
+    def builder(self, *, begun: bool = False) -> Builder:
+        """A rebuild of this index by a listing that begins after the call, or has ``begun`` before this was opened.
+
+        At most one at a time; end it with ``finish`` or ``abort``. Raises LocalFileError.
+        """
         if self._building:
             raise ValueError("a rebuild of this index is under way")
-        builder = Builder(self, self._connection)
+        with local_errors(self.path):
+            listing = BEFORE_ALL if begun else begin_listing(self._connection)
+        builder = Builder(self, self._connection, listing)
         self._building = True
         return builder
 
@@ -113,7 +123,7 @@ class Index:
         """Closes the file; a rebuild under way is lost and the saved index stays."""
         self._connection.close()
 
-    def _built(self) -> None:
+    def _ended(self) -> None:
         self._building = False
 
 
@@ -140,9 +150,10 @@ class Builder:
     that needs one and comes without is taken as the index has it, or else as the listing tells it.
     """
 
-    def __init__(self, index: Index, connection: sqlite3.Connection) -> None:
+    def __init__(self, index: Index, connection: sqlite3.Connection, listing: int) -> None:
         self._index = index
         self._connection = connection
+        self._listing = listing
         self._prefix = index.source.listing_prefix
         self._last_name: str | None = None
         self._next_row = ROOT_DIR + 1
@@ -183,7 +194,8 @@ class Builder:
             self._connection.execute("COMMIT")
 
     def finish(self, container_count: int = 0, container_bytes: int = 0) -> Diff:
-        """Makes the listed tree the saved one, all at once, and says what changed.
+        """Makes the listed tree the saved one, all at once, and says what changed: nothing where the saved one is that
+        of a listing that began later, in another process.
 
         The container's count and bytes are kept for a later, cheap comparison. Raises LocalFileError, and the index
         stays as it was, when it cannot be written.
@@ -202,12 +214,15 @@ class Builder:
             with local_errors(self._index.path):
                 while self._stack:
                     self._leave()
-                return merge(
+                diff = merge(
                     self._connection,
                     container_count=container_count,
                     container_bytes=container_bytes,
+                    listing=self._listing,
                     complete=complete,
                 )
+                self._index._built = None if diff is None or diff.outrun else diff.generation
+                return diff
         except LocalFileError as error:
             error.container = error.container or self._index.source.container
             raise
@@ -220,7 +235,7 @@ class Builder:
             return
         self._ended = True
         self._detach()
-        self._index._built()
+        self._index._ended()
 
     def _attach(self) -> None:
         """Makes the staging file beside the index, for /tmp may be small or in memory, and takes its name away."""

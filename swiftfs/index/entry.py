@@ -82,7 +82,8 @@ class Diff:
     """What one rebuild did, counted in entries (files and directories, without the root).
 
     ``changed`` had other bytes and got a new inode; ``touched`` are those of ``unchanged`` whose last-modified alone
-    moved. ``hidden`` objects are not in the tree.
+    moved. ``hidden`` objects are not in the tree. ``outrun``: nothing was done, for the saved tree is by now that of a
+    listing that began later.
     """
 
     generation: int
@@ -92,6 +93,7 @@ class Diff:
     unchanged: int
     touched: int
     hidden: int
+    outrun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class Totals:
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What the index knows of itself. ``built_at``, ``container_count`` and ``container_bytes`` are those of the last
-    finished rebuild; ``complete`` is False until there was one."""
+    finished rebuild; ``complete`` is False until there was one. ``listing`` numbers the listing that it was made of, in
+    the order in which listings began."""
 
     source: Source
     generation: int
@@ -114,3 +117,4 @@ class Meta:
     built_at: int
     container_count: int
     container_bytes: int
+    listing: int

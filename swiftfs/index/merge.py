@@ -100,11 +100,12 @@ SELECT count(*) FROM gone g CROSS JOIN entries e WHERE g.seq > ? AND e.parent = 
 
 
 def merge(
-    connection: sqlite3.Connection, *, container_count: int, container_bytes: int, complete: bool = True
+    connection: sqlite3.Connection, *, container_count: int, container_bytes: int, listing: int, complete: bool = True
 ) -> Diff | None:
     """Makes the staged tree the saved one and says what changed. Raises sqlite3.Error, and then nothing changed.
 
     A tree that is not ``complete`` never takes the place of one that is: then nothing changes, and the answer is None.
+    Nor does that of a ``listing`` take the place of a later one's: it may have passed names that this one has.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -112,6 +113,10 @@ def merge(
         if before.complete and not complete:
             connection.execute("ROLLBACK")
             return None
+        if before.complete and listing < before.listing:
+            outrun = _outrun(connection, before.generation)
+            connection.execute("ROLLBACK")
+            return outrun
         first = not connection.execute("SELECT 1 FROM entries LIMIT 1 OFFSET 1").fetchone()
         mark = _mark(connection)
         connection.execute(
@@ -125,6 +130,7 @@ def merge(
             connection,
             generation=generation,
             complete=int(complete),
+            listing=listing,
             built_at=time.time_ns(),
             container_count=container_count,
             container_bytes=container_bytes,
@@ -222,6 +228,12 @@ def _apply(connection: sqlite3.Connection, *, first: bool) -> int:
     connection.execute("DELETE FROM hidden")
     connection.execute("INSERT INTO hidden SELECT name, reason FROM staging.hidden ORDER BY rowid")
     return touched
+
+
+def _outrun(connection: sqlite3.Connection, generation: int) -> Diff:
+    (entries,) = connection.execute("SELECT count(*) - 1 FROM entries").fetchone()
+    (hidden,) = connection.execute("SELECT count(*) FROM hidden").fetchone()
+    return Diff(generation, 0, 0, 0, unchanged=entries, touched=0, hidden=hidden, outrun=True)
 
 
 def _diff(connection: sqlite3.Connection, mark: Mark, *, generation: int, touched: int) -> Diff:

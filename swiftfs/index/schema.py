@@ -45,6 +45,13 @@ INOS_A_SECOND = 1_000_000
 """A new file numbers from the microseconds since the epoch on: above all that one in its place can have given out, for
 no build makes a million entries a second. A kernel, or a mount that still reads that one, knows its numbers."""
 
+BEFORE_ALL = 0
+"""The number of a listing that began before the index was there to number it."""
+
+_BEGIN_LISTING = """
+INSERT INTO meta VALUES ('listings', 1) ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value
+"""
+
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _TABLES = """
@@ -141,12 +148,22 @@ def read_meta(connection: sqlite3.Connection) -> Meta:
         built_at=row["built_at"],
         container_count=row["container_count"],
         container_bytes=row["container_bytes"],
+        listing=row.get("listing", BEFORE_ALL),  # an index may be older than this
     )
 
 
 def write_meta(connection: sqlite3.Connection, **values: str | int) -> None:
     """Stores ``values`` in the meta table, inside the caller's transaction."""
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def begin_listing(connection: sqlite3.Connection) -> int:
+    """The number of a listing that begins now, above those of all that have begun before it, in whatever process.
+
+    The database counts and not a clock, for clocks are set back.
+    """
+    ((number,),) = connection.execute(_BEGIN_LISTING).fetchall()
+    return int(number)
 
 
 @contextlib.contextmanager

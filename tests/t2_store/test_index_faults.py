@@ -378,6 +378,69 @@ def test_two_mounts_rebuild_one_index_and_each_learns_what_the_other_changed(ind
     reader.close()
 
 
+def test_a_listing_that_began_earlier_does_not_undo_a_later_one(index: Index) -> None:
+    """It may have passed a name that was uploaded since: ending last it changes nothing, and says so; nor are the
+    container's counts taken from it. The next one counts again."""
+    build(index, listing("a", "z"))
+    other = Index(index.path, SOURCE)
+    earlier, later = index.builder(), other.builder()
+    earlier.add(listing("a"))
+    later.add(listing("a", "b", "z"))
+    later.finish(3, 3)
+    earlier.add(listing("z"))
+    diff = earlier.finish(2, 2)
+
+    assert (diff.outrun, diff.added, diff.removed, diff.unchanged) == (True, 0, 0, 3)
+    index.prove(2, 2)
+    assert names(index) == [b"a", b"b", b"z"]
+    assert (index.meta().container_count, index.meta().container_bytes) == (3, 3)
+    assert not build(index, listing("a", "z")).outrun
+    assert names(index) == [b"a", b"z"]
+    other.close()
+
+
+def test_a_listing_that_began_before_there_was_an_index_is_the_earliest(index: Index) -> None:
+    """A first mount lists while it opens the index. It makes the first tree, but takes the place of no other."""
+    begun = index.builder(begun=True)
+    begun.add(listing("a"))
+    assert not begun.finish().outrun
+    other = Index(index.path, SOURCE)
+    begun = index.builder(begun=True)
+    begun.add(listing("a"))
+    build(other, listing("a", "b"))
+
+    assert begun.finish().outrun
+    assert names(index) == [b"a", b"b"]
+    other.close()
+
+
+def test_counts_that_come_late_are_not_those_of_another_tree(index: Index) -> None:
+    """What a mount finds out of its own listing says nothing of the tree that another one has made since."""
+    build(index, listing("a"))
+    other = Index(index.path, SOURCE)
+    builder = other.builder()
+    builder.add(listing("a", "b"))
+    builder.finish(2, 2)
+    index.prove(1, 1)
+
+    assert index.meta().container_count == 2
+    other.close()
+
+
+def test_an_index_of_before_listings_were_numbered_is_used_as_it_is(index: Index) -> None:
+    """It costs no listing, and the next rebuild counts."""
+    build(index, listing("a"))
+    connection = sqlite3.connect(index.path)
+    connection.execute("DELETE FROM meta WHERE key LIKE 'listing%'")
+    connection.commit()
+    connection.close()
+    second = Index(index.path, SOURCE)
+
+    assert second.meta().complete
+    assert build(second, listing("a", "b")).added == 1
+    second.close()
+
+
 def test_files_are_private(index: Index) -> None:
     """Nobody else can read the names of a container."""
     build(index, listing("a"))

@@ -25,10 +25,12 @@ class EndlessSwift(MemorySwift):
     def __init__(self, page: int) -> None:
         super().__init__(page=page)
         self.end = asyncio.Event()
+        self.waiting = asyncio.Event()
 
     async def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]:
         async for page in super().list_objects(container, prefix=prefix):
             yield page
+        self.waiting.set()
         await self.end.wait()
 
 
@@ -112,6 +114,29 @@ async def test_a_page_is_asked_for_while_the_one_before_it_is_taken_up(tmp_path:
         store.log.clear()
         await indexer.rebuild()
     assert asked == [2, 3]
+
+
+async def test_a_slow_listing_does_not_undo_what_another_mount_has_listed_since(tmp_path: Path) -> None:
+    """A listing has passed a name, which is then uploaded and listed by another mount: it stays, also when the slow one
+    ends; and the slow one has the next upload."""
+    store = EndlessSwift(page=2)
+    await store.create_container("c")
+    for name in ("a", "c"):
+        store.alter("c", name, b"aa")
+    store.end.set()
+    quick_store = MemorySwift(held=store.held)
+    async with prepared(store, tmp_path) as slow, prepared(quick_store, tmp_path) as quick:
+        store.end.clear()
+        store.waiting.clear()
+        listing = asyncio.create_task(slow.rebuild())
+        await store.waiting.wait()
+        store.alter("c", "b", b"aa")
+        await quick.rebuild()
+        store.end.set()
+        assert (await listing).outrun
+        assert names_in(slow) == [b"a", b"b", b"c"]
+        store.alter("c", "d", b"aa")
+        assert (await slow.rebuild()).added == 1
 
 
 async def test_a_listing_that_breaks_off_leaves_nothing_running(tmp_path: Path) -> None:
