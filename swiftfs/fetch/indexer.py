@@ -48,8 +48,8 @@ saved tree at once and is listed behind it."""
 class Indexer:
     """The index of one mount's dataset, opened for writing. Used from one event loop; rebuilds do not overlap.
 
-    ``stale`` tells that the mount may begin with the saved tree and is to list soon; ``partial`` that the index has no
-    more than the names on top, which one request tells, until the next :meth:`rebuild`.
+    ``stale`` tells that the saved tree is shown and known to be out of date; ``partial`` that the index has no more
+    than the names on top, which one request tells. Both until the next :meth:`rebuild`.
     """
 
     top_first = True
@@ -196,7 +196,7 @@ class Indexer:
             # Also when cancelled, where nothing may be awaited: the thread does it before it does anything else.
             self._thread.submit(builder.abort)
             raise
-        self.partial = False
+        self.partial = self.stale = False
         if diff.outrun:
             log.info("another mount has listed %s later than this one, and sooner: its tree stays", self._container)
         self.hidden = diff.hidden

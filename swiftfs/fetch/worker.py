@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIST_AGAIN = 2.0
-"""Seconds until a first listing that failed is tried again: readers wait for it."""
+"""Seconds until a first listing that failed is tried again: readers wait for it. Where they are shown a tree that is
+out of date meanwhile, each failure doubles the pause."""
+LIST_AGAIN_AT_MOST = 300.0
+"""Seconds to which it is doubled: what lasts this long is not mended sooner by asking more often."""
 FLUSH = 0.05
 """Seconds between two commits of rows about finished chunks: the file system process knows of them by message."""
 
@@ -263,12 +266,14 @@ class Worker:
             ) from None
 
     async def _refresh(self) -> None:
-        """List the container when asked to, every ``refresh`` seconds, and until the tree is whole."""
+        """List the container when asked to, every ``refresh`` seconds, and until the tree is whole and not stale."""
         if not await self._indexer.confirm():
+            self._indexer.stale = True
             self._refresh_asked.set()
+        pause = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LIST_AGAIN if self._indexer.partial else self._hello.refresh):
+                async with asyncio.timeout(self._list_after(pause)):
                     await self._refresh_asked.wait()
             self._refresh_asked.clear()
             # Whoever asks while this listing runs gets the next one's answer: this one may be past what they mean.
@@ -277,10 +282,20 @@ class Worker:
                 diff = await self._indexer.rebuild()
                 files = self._indexer.totals().files
             except SwiftFSError as error:
+                pause = min(max(LIST_AGAIN, pause * 2), LIST_AGAIN_AT_MOST)
                 log.warning("the container could not be listed: %s", error)
                 self._link.send(Refreshed(0, 0, 0, 0, str(error), answers))
             else:
+                pause = 0.0
                 self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files, answers=answers))
+
+    def _list_after(self, pause: float) -> float | None:
+        """Seconds until the container is listed though nobody asks, ``pause`` after a failure; None: never."""
+        if self._indexer.partial:
+            return LIST_AGAIN
+        if self._indexer.stale:
+            return pause if self._hello.refresh is None else min(pause, self._hello.refresh)
+        return self._hello.refresh
 
     async def _housekeeping(self) -> None:
         while True:

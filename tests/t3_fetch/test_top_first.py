@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
+import itertools
+import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch import protocol
 from swiftfs.fetch import worker as worker_module
 from swiftfs.fetch.indexer import Indexer
+from swiftfs.fetch.manifest import manifest_name
+from swiftfs.fetch.pinned import PinnedIndexer
 from swiftfs.fetch.protocol import Hello, Message, Ready, Refreshed
 from swiftfs.fetch.worker import Worker
 from swiftfs.index.entry import ROOT_INO, Diff, Entry, Totals
@@ -268,6 +273,17 @@ class Link:
             self.heard.put_nowait(message)
 
 
+def failing(store: MemorySwift, requests: Container[int]) -> None:
+    """Of the requests for pages of a listing from now on, those numbered so fail."""
+    numbers = itertools.count(1)
+
+    def fail(method: str, container: str, name: str) -> None:
+        if method == "GET" and not name and next(numbers) in requests:
+            raise Unavailable("down")
+
+    store.faults.append(fail)
+
+
 class Idle:
     """A store and a cache that nobody asks for anything."""
 
@@ -292,3 +308,82 @@ async def test_a_first_listing_that_fails_is_tried_again_though_nobody_asks(monk
     link.ended.set()
     await running
     assert indexer.listings == 2
+
+
+async def until_listed(indexer: Indexer) -> list[str | None]:
+    """What a mount is told of listings until one succeeds: their errors."""
+    link = Link()
+    worker = Worker(HELLO, link, Idle(), Idle(), indexer, "account")  # type: ignore[arg-type]
+    running = asyncio.create_task(worker.run())
+    assert isinstance(await link.heard.get(), Ready)
+    errors: list[str | None] = []
+    while not errors or errors[-1] is not None:
+        heard = await link.heard.get()
+        assert isinstance(heard, Refreshed)
+        errors.append(heard.error)
+    link.ended.set()
+    await running
+    return errors
+
+
+@pytest.mark.asyncio
+@pytest.mark.logs("the container could not be listed")
+async def test_a_tree_that_is_out_of_date_is_listed_until_that_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large container that has changed since it was saved is shown as it was. Though its first listings fail, and it
+    is never listed by itself, it is made fresh."""
+    monkeypatch.setattr(worker_module, "LIST_AGAIN", 0.01)
+    monkeypatch.setattr(indexer_module, "LIST_FIRST", 1)
+    store = store_of("a")
+    async with prepared(store, tmp_path):
+        pass
+    store.alter("c", "b", b"bb")
+    async with prepared(store, tmp_path) as indexer:
+        assert indexer.stale
+        failing(store, (1, 2))
+        assert await until_listed(indexer) == ["down", "down", None]
+        assert not indexer.stale
+        assert list(shown(indexer)) == [b"a", b"b"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.logs("the container could not be listed")
+async def test_a_tree_that_is_not_proven_is_listed_until_that_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the end of the first listing comes nor the listing after it: another one follows though nobody asks."""
+    monkeypatch.setattr(worker_module, "LIST_AGAIN", 0.01)
+    store = store_of("a")
+    failing(store, (2, 3))
+    async with prepared(store, tmp_path) as indexer:
+        assert await until_listed(indexer) == ["down", None]
+        assert not indexer.stale
+
+
+@pytest.mark.asyncio
+@pytest.mark.logs("the container could not be listed")
+async def test_a_pinned_version_is_compared_until_that_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has drifted since the tree was saved is found out at every mount, also when the first listing fails."""
+    monkeypatch.setattr(worker_module, "LIST_AGAIN", 0.01)
+    store = store_of("a")
+    (entry,) = [entry async for page in store.list_objects("c") for entry in page]
+    line = {"name": "a", "size": entry.size, "md5": entry.etag, "mtime": 0}
+    body = json.dumps(line).encode() + b"\n"
+    digest = hashlib.sha256(body).hexdigest()
+    store.alter("c", manifest_name(digest), body)
+    for failures in ((), (1,)):
+        indexer = PinnedIndexer(store, tmp_path, *PLACE, "", digest)  # type: ignore[arg-type]
+        try:
+            await indexer.prepare()
+            assert indexer.stale == bool(failures)
+            if failures:
+                failing(store, failures)
+                assert await until_listed(indexer) == ["down", None]
+            else:
+                assert await indexer.confirm()
+            assert not indexer.stale
+        finally:
+            indexer.close()
