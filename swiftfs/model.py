@@ -23,9 +23,17 @@ INTERNAL_PREFIX = ".swiftfs/"
 SEGMENTS_SUFFIX = "_segments"
 """Containers that other clients keep their segments in end so."""
 
-
 SEGMENTS_PREFIX = ".file-segments/"
 """Segments that are kept in the container of their object lie below this prefix, as rclone keeps them."""
+
+LARGEST = 2**63 - 1
+"""The largest size and the latest time that can be kept: SQLite has 63 bits for a number."""
+
+
+def kept_time(moment: float) -> int:
+    """``moment``, or the nearest one that can be kept, of the years from 1677 to 2262: a date that is beyond them is
+    nonsense of a client, and no reason not to show its file."""
+    return round(moment if -LARGEST <= moment <= LARGEST else max(-LARGEST, min(moment, LARGEST)))
 
 
 def in_dataset(name: str, prefix: str) -> bool:

@@ -15,7 +15,7 @@ from itertools import pairwise
 import msgspec
 
 from swiftfs.errors import Damaged, UsageError
-from swiftfs.model import INTERNAL_PREFIX
+from swiftfs.model import INTERNAL_PREFIX, LARGEST, kept_time
 
 SECONDS_BELOW = 10**12
 """A whole number below this is seconds since the epoch, above it nanoseconds: 10^12 ns is a quarter of an hour."""
@@ -44,10 +44,10 @@ class PinnedFile(msgspec.Struct, frozen=True, gc=False):
     def last_modified(self) -> int:
         """The file's own time in nanoseconds; 0 when it is not known. Raises ValueError for a text that is no time."""
         if isinstance(self.mtime, int):
-            return self.mtime if abs(self.mtime) >= SECONDS_BELOW else self.mtime * NANOSECONDS
+            return kept_time(self.mtime if abs(self.mtime) >= SECONDS_BELOW else self.mtime * NANOSECONDS)
         if isinstance(self.mtime, str):
-            return _nanoseconds(self.mtime)
-        return round(self.mtime * NANOSECONDS) if self.mtime is not None else 0
+            return kept_time(_nanoseconds(self.mtime))
+        return kept_time(self.mtime * NANOSECONDS) if self.mtime is not None else 0
 
 
 def _nanoseconds(text: str) -> int:
@@ -83,7 +83,9 @@ def read_manifest(body: bytes, digest: str, listing_prefix: str = "") -> list[Pi
         files = msgspec.json.Decoder(PinnedFile).decode_lines(body)
         for file in files:
             _ = file.last_modified, file.etag  # what cannot be read shows here and not half-way through a rebuild
-    except (msgspec.MsgspecError, ValueError) as error:
+            if not 0 <= file.size <= LARGEST:
+                raise Damaged(f"the manifest {digest} tells of {file.size} bytes", object=listing_prefix + file.name)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise Damaged(f"the manifest {digest} cannot be read: {error}") from error
     if listing_prefix:
         files = [msgspec.structs.replace(file, name=listing_prefix + file.name) for file in files]

@@ -267,7 +267,7 @@ class Worker:
 
     async def _refresh(self) -> None:
         """List the container when asked to, every ``refresh`` seconds, and until the tree is whole and not stale."""
-        if not await self._indexer.confirm():
+        if not await self._confirm():
             self._indexer.stale = True
             self._refresh_asked.set()
         pause = 0.0
@@ -281,13 +281,21 @@ class Worker:
             try:
                 diff = await self._indexer.rebuild()
                 files = self._indexer.totals().files
-            except SwiftFSError as error:
+            except Exception as error:
+                # Whatever happened: it costs this listing, and not the process that readers wait for.
                 pause = min(max(LIST_AGAIN, pause * 2), LIST_AGAIN_AT_MOST)
-                log.warning("the container could not be listed: %s", error)
-                self._link.send(Refreshed(0, 0, 0, 0, str(error), answers))
+                self._link.send(Refreshed(0, 0, 0, 0, _said(error), answers))
             else:
                 pause = 0.0
                 self._link.send(Refreshed(diff.added, diff.changed, diff.removed, files, answers=answers))
+
+    async def _confirm(self) -> bool:
+        """Whether the first listing is all of it, as far as that is known."""
+        try:
+            return await self._indexer.confirm()
+        except Exception as error:
+            _said(error)
+            return False
 
     def _list_after(self, pause: float) -> float | None:
         """Seconds until the container is listed though nobody asks, ``pause`` after a failure; None: never."""
@@ -337,3 +345,12 @@ class Worker:
             drifted=self._indexer.drifted,
             fetched_pieces=self._fetched_pieces,
         )
+
+
+def _said(error: Exception) -> str:
+    """Log why a listing failed; returns it. One that nobody foresaw with the place where it came from."""
+    if isinstance(error, SwiftFSError):
+        log.warning("the container could not be listed: %s", error)
+        return str(error)
+    log.error("unexpected error while the container was listed", exc_info=error)
+    return f"unexpected {type(error).__name__}"

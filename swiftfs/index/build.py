@@ -18,7 +18,7 @@ from swiftfs.index.entry import ROOT_INO, Diff, Meta, Resolved, Source
 from swiftfs.index.merge import merge
 from swiftfs.index.names import Path, Reason, leaf, reported, split, storable
 from swiftfs.index.schema import BEFORE_ALL, begin_listing, connect_writer, local_errors, read_meta, write_meta
-from swiftfs.model import Kind
+from swiftfs.model import LARGEST, Kind
 
 if TYPE_CHECKING:
     import pathlib
@@ -342,6 +342,7 @@ class Builder:
     def _leave(self) -> None:
         """Writes what the innermost directory was found to hold, and adds it to the one above."""
         left = self._stack.pop()
+        left.size = min(left.size, LARGEST)  # sizes that can be kept may not be so all together
         self._connection.execute(
             "UPDATE staging.dirs SET size = size + ?, files = files + ?, subdirs = subdirs + ?,"
             " last_modified = max(last_modified, ?) WHERE id = ?",

@@ -16,6 +16,7 @@ import msgspec
 
 from swiftfs.errors import Rejected, Truncated, printable
 from swiftfs.model import (
+    LARGEST,
     ByteRange,
     ContainerInfo,
     Kind,
@@ -25,6 +26,7 @@ from swiftfs.model import (
     ObjectVersion,
     Segment,
     Subdir,
+    kept_time,
 )
 
 NANOSECONDS = 1_000_000_000
@@ -138,7 +140,7 @@ def parse_timestamp(text: str) -> int:
     """Nanoseconds from a listing's ``last_modified``: UTC, with or without ``Z``, micro- or milliseconds."""
     moment = datetime.fromisoformat(text)
     since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
-    return (since.days * DAY + since.seconds) * NANOSECONDS + since.microseconds * 1000
+    return kept_time((since.days * DAY + since.seconds) * NANOSECONDS + since.microseconds * 1000)
 
 
 def parse_http_date(text: str) -> int:
@@ -148,7 +150,7 @@ def parse_http_date(text: str) -> int:
     moment = parsedate_to_datetime(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return ((moment - _EPOCH) // _MICROSECOND) * 1000
+    return kept_time(((moment - _EPOCH) // _MICROSECOND) * 1000)
 
 
 def format_http_date(moment: int) -> str:
@@ -160,16 +162,26 @@ def format_http_date(moment: int) -> str:
 
 
 def container_info(name: str, headers: Mapping[str, str]) -> ContainerInfo:
-    """What the headers of a HEAD or a listing of a container say. ``headers`` as in :func:`object_info`."""
-    return ContainerInfo(
-        name, int(headers.get("X-Container-Object-Count", 0)), int(headers.get("X-Container-Bytes-Used", 0))
-    )
+    """What the headers of a HEAD or a listing of a container say. ``headers`` as in :func:`object_info`.
+
+    Raises Truncated when a count is none.
+    """
+    count, size = (headers.get(f"X-Container-{what}", "0") for what in ("Object-Count", "Bytes-Used"))
+    try:
+        info = ContainerInfo(name, int(count), int(size))
+    except ValueError:
+        info = None
+    if info is None or max(info.count, info.size) > LARGEST:
+        said = f"'{printable(count[:80])}' objects, '{printable(size[:80])}' bytes"
+        raise Truncated(f"the container's headers count {said}", container=name)
+    return info
 
 
 def object_info(name: str, headers: Mapping[str, str], size: int | None = None) -> ObjectInfo:
     """What the headers of a HEAD or a GET say; ``size`` in bytes where it is known better than by Content-Length.
 
-    ``headers`` must look names up without regard to case. Raises Truncated when a size or an ETag is missing.
+    ``headers`` must look names up without regard to case. Raises Truncated when a size or an ETag is missing, or
+    the size is none.
     """
     try:
         size = int(headers["Content-Length"]) if size is None else size
@@ -177,6 +189,8 @@ def object_info(name: str, headers: Mapping[str, str], size: int | None = None) 
         last_modified = parse_http_date(headers["Last-Modified"])
     except (KeyError, ValueError) as error:
         raise Truncated(f"the answer lacks a usable {error}", object=name) from error
+    if not 0 <= size <= LARGEST:
+        raise Truncated(f"the answer tells of {size} bytes", object=name)
     if headers.get("X-Static-Large-Object", "").lower() == "true":
         kind = Kind.SLO
     elif "X-Object-Manifest" in headers:
@@ -247,6 +261,8 @@ def _entry(row: _Row) -> ListingEntry | Subdir:
         return Subdir(row.subdir)
     if not row.name or row.bytes is None or row.bytes < 0 or row.hash is None or row.last_modified is None:
         raise ValueError("a row lacks its name, bytes, hash or last_modified")
+    if row.bytes > LARGEST:
+        raise Truncated(f"the listing tells of {row.bytes} bytes", object=row.name)
     return ListingEntry(
         name=row.name,
         size=row.bytes,

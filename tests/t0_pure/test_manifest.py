@@ -40,10 +40,16 @@ def test_files_come_in_the_order_of_a_listing(given_names: list[str]) -> None:
         (-5, -5_000_000_000),
         ("-1.5", -1_500_000_000),
         (None, 0),
+        ("10413792000.0", 2**63 - 1),
+        (10**18 * 10, 2**63 - 1),
+        (-1e300, 1 - 2**63),
+        (1e300, 2**63 - 1),
+        ("9999-12-31T00:00:00Z", 2**63 - 1),
     ],
 )
 def test_times_are_taken_as_they_are_written(mtime: object, expected: int) -> None:
-    """Nanoseconds, seconds as other clients keep them in X-Object-Meta-Mtime, RFC 3339, or nothing."""
+    """Nanoseconds, seconds as other clients keep them in X-Object-Meta-Mtime, RFC 3339, or nothing; one that no 63 bits
+    hold is the last or the first that they do."""
     body, digest = made({"name": "a", "size": 1, "md5": MD5, "mtime": mtime})
 
     assert [file.last_modified for file in read_manifest(body, digest)] == [expected]
@@ -75,6 +81,13 @@ def test_what_is_no_manifest_is_refused(body: bytes) -> None:
     """Also when its digest is right: lines without a name, times that are none, a name twice."""
     with pytest.raises(Damaged):
         read_manifest(body, hashlib.sha256(body).hexdigest())
+
+
+@pytest.mark.parametrize("size", [-1, 2**63])
+def test_a_size_that_is_none_is_refused_by_name(size: int) -> None:
+    """Before anything is built of it."""
+    with pytest.raises(Damaged, match="p/dir/large"):
+        read_manifest(*made({"name": "dir/large", "size": size, "md5": MD5}), "p/")
 
 
 def test_a_digest_has_64_digits() -> None:

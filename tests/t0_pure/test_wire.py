@@ -113,10 +113,13 @@ def test_an_http_date_is_never_before_its_moment(seconds: int, rest: int) -> Non
         ("1970-01-01T00:00:01.000001", 1_000_001_000),
         ("1970-01-01T00:00:01.250Z", 1_250_000_000),
         ("2026-11-22T10:00:00", 1_795_341_600_000_000_000),
+        ("9999-12-31T23:59:59", 2**63 - 1),
+        ("0001-01-01T00:00:00Z", 1 - 2**63),
     ],
 )
 def test_the_times_of_both_dialects_are_read(text: str, expected: int) -> None:
-    """Swift writes microseconds without a zone, Ceph RGW milliseconds with Z: both are UTC."""
+    """Swift writes microseconds without a zone, Ceph RGW milliseconds with Z: both are UTC. A time that no 63 bits hold
+    is the last or the first that they do."""
     assert wire.parse_timestamp(text) == expected
 
 
@@ -167,6 +170,27 @@ def test_a_damaged_page_is_refused_whole(body: bytes) -> None:
     """Nothing of a page is used when any of it cannot be read."""
     with pytest.raises(Truncated):
         wire.parse_listing(body)
+
+
+@pytest.mark.parametrize("size", [2**63, 2**64, 10**30])
+def test_a_size_beyond_63_bits_is_refused(size: int) -> None:
+    """No object has it, and no index could keep it: the listing is an error, and the object is named."""
+    row = {"name": "dir/large", "bytes": size, "hash": "x", "last_modified": "2026-11-22T10:00:00"}
+    with pytest.raises(Truncated) as caught:
+        wire.parse_listing(json.dumps([row]).encode())
+    assert size > 2**64 or "dir/large" in str(caught.value)
+    headers = {"Content-Length": str(size), "ETag": "x", "Last-Modified": "Thu, 01 Jan 1970 00:00:01 GMT"}
+    with pytest.raises(Truncated, match="dir/large"):
+        wire.object_info("dir/large", headers)
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [("many", "1"), ("1", ""), ("1", "1.5"), (str(2**63), "1"), ("1", "9" * 99)]
+)
+def test_a_container_s_counts_that_are_none_are_an_error(count: str, size: str) -> None:
+    """What stands in a header is the server's: it is said and not stumbled over."""
+    with pytest.raises(Truncated, match="headers count"):
+        wire.container_info("c", {"X-Container-Object-Count": count, "X-Container-Bytes-Used": size})
 
 
 @given(st.binary(max_size=60))

@@ -22,7 +22,7 @@ from swiftfs.index.entry import ROOT_INO, Diff, Resolved, Source
 from swiftfs.index.names import Reason
 from swiftfs.index.reader import FIRST_COOKIE, Reader
 from swiftfs.index.schema import index_path
-from swiftfs.model import EMPTY_MD5, Kind, ListingEntry, ObjectInfo
+from swiftfs.model import EMPTY_MD5, LARGEST, Kind, ListingEntry, ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +202,19 @@ def test_hostile_names_need_no_head(index: Index) -> None:
 
     assert builder.needs_head([ListingEntry("../x", 0, EMPTY_MD5, TIME)]) == []
     builder.abort()
+
+
+def test_what_is_very_large_is_kept(index: Index) -> None:
+    """The largest sizes and the latest times of files, and no more than that of the directories that they are in."""
+    build(index, [Resolved(ListingEntry(f"d/{name}", LARGEST, "0" * 32, LARGEST)) for name in "ab"])
+    reader = Reader(index.path)
+    directory = reader.child(ROOT_INO, b"d")
+
+    assert directory is not None
+    assert (directory.size, directory.last_modified) == (LARGEST, LARGEST)
+    assert [entry.size for entry in reader.children(directory.ino, FIRST_COOKIE, 5)] == [LARGEST, LARGEST]
+    assert reader.totals().bytes == LARGEST
+    reader.close()
 
 
 @pytest.mark.parametrize("second", ["a", "b", "A"])

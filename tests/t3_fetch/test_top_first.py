@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -273,13 +273,15 @@ class Link:
             self.heard.put_nowait(message)
 
 
-def failing(store: MemorySwift, requests: Container[int]) -> None:
+def failing(
+    store: MemorySwift, requests: Container[int], error: Callable[[], Exception] = lambda: Unavailable("down")
+) -> None:
     """Of the requests for pages of a listing from now on, those numbered so fail."""
     numbers = itertools.count(1)
 
     def fail(method: str, container: str, name: str) -> None:
         if method == "GET" and not name and next(numbers) in requests:
-            raise Unavailable("down")
+            raise error()
 
     store.faults.append(fail)
 
@@ -308,6 +310,19 @@ async def test_a_first_listing_that_fails_is_tried_again_though_nobody_asks(monk
     link.ended.set()
     await running
     assert indexer.listings == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.logs("unexpected error while the container was listed")
+async def test_an_error_that_nobody_foresaw_costs_a_listing_and_not_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither when the end of the first listing is asked for nor later; readers go on, and it is tried again."""
+    monkeypatch.setattr(worker_module, "LIST_AGAIN", 0.01)
+    store = store_of("a")
+    failing(store, (2, 3), lambda: ZeroDivisionError("nobody foresaw this"))
+    async with prepared(store, tmp_path) as indexer:
+        assert await until_listed(indexer) == ["unexpected ZeroDivisionError", None]
 
 
 async def until_listed(indexer: Indexer) -> list[str | None]:
