@@ -17,7 +17,7 @@ from swiftfs.errors import LocalFileError
 from swiftfs.index.entry import ROOT_INO, Diff, Meta, Resolved, Source
 from swiftfs.index.merge import merge
 from swiftfs.index.names import Path, Reason, leaf, reported, split, storable
-from swiftfs.index.schema import BEFORE_ALL, begin_listing, connect_writer, local_errors, read_meta, write_meta
+from swiftfs.index.schema import BEFORE_ALL, begin_listing, connect_writer, is_at, local_errors, read_meta, write_meta
 from swiftfs.model import LARGEST, Kind
 
 if TYPE_CHECKING:
@@ -65,10 +65,15 @@ class Index:
         """
         self.path = path
         self.source = source
-        self._connection = connect_writer(path, source)
+        self._open()
         self._building = False
         self._built: int | None = None
         self._sweep()
+
+    def _open(self) -> None:
+        self._connection = connect_writer(self.path, self.source)
+        with local_errors(self.path):
+            self._file = os.stat(self.path)
 
     def _sweep(self) -> None:
         """Takes away the name of what a killed build has left; of one that is just beginning it goes a moment early."""
@@ -109,10 +114,15 @@ class Index:
     def builder(self, *, begun: bool = False) -> Builder:
         """A rebuild of this index by a listing that begins after the call, or has ``begun`` before this was opened.
 
-        At most one at a time; end it with ``finish`` or ``abort``. Raises LocalFileError.
+        At most one at a time; end it with ``finish`` or ``abort``. A file that was deleted since it was opened is made
+        anew, or taken as another mount has made it. Raises LocalFileError.
         """
         if self._building:
             raise ValueError("a rebuild of this index is under way")
+        if not is_at(self._file, self.path):
+            deleted = self._connection
+            self._open()
+            deleted.close()
         with local_errors(self.path):
             listing = BEFORE_ALL if begun else begin_listing(self._connection)
         builder = Builder(self, self._connection, listing)
@@ -222,9 +232,13 @@ class Builder:
                     complete=complete,
                 )
                 self._index._built = None if diff is None or diff.outrun else diff.generation
-                return diff
+            if not is_at(self._index._file, self._index.path):
+                raise LocalFileError(f"the index {self._index.path} was deleted while it was rebuilt")
+            return diff
         except LocalFileError as error:
             error.container = error.container or self._index.source.container
+            if not is_at(self._index._file, self._index.path):
+                error.hint = "refresh once more: it is made anew"
             raise
         finally:
             self.abort()

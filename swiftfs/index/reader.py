@@ -15,7 +15,7 @@ from swiftfs.errors import Changed, LocalFileError
 from swiftfs.index.entry import ROOT_INO, Change, Entry, Meta, Totals
 from swiftfs.index.merge import Mark, bare, changes_after
 from swiftfs.index.names import Reason, reported
-from swiftfs.index.schema import connect_reader, local_errors, read_meta
+from swiftfs.index.schema import connect_reader, is_at, local_errors, read_meta
 from swiftfs.model import Kind, ObjectVersion
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ class Reader:
     def replaced(self) -> bool:
         """Whether the file was deleted or made anew since it was opened: then open another Reader, and let the kernel
         forget everything."""
-        try:
-            return not os.path.samestat(self._file, os.stat(self._path))
-        except OSError:
-            return True
+        return not is_at(self._file, self._path)
 
     def has_moved(self, generation: int) -> bool:
         """Whether there is another tree to show than that of ``generation``: a rebuild has come after it, or the file

@@ -131,6 +131,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def is_at(file: os.stat_result, path: Path) -> bool:
+    """Whether ``file``, which was opened at ``path``, is what is there now."""
+    try:
+        return os.path.samestat(file, os.stat(path))
+    except OSError:
+        return False
+
+
 def discard(path: Path) -> None:
     """Deletes the index at ``path`` with its journals; one that is not there is fine."""
     for suffix in ("", "-wal", "-shm", "-journal"):

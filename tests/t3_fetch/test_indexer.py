@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from swiftfs.errors import ContainerNotFound, LocalFileError, Unavailable
 from swiftfs.fetch import indexer as indexer_module
 from swiftfs.fetch.indexer import Indexer
 from swiftfs.index.reader import Reader
+from swiftfs.index.schema import discard
 from swiftfs.model import ListingEntry
 
 pytestmark = pytest.mark.asyncio
@@ -137,6 +139,42 @@ async def test_a_slow_listing_does_not_undo_what_another_mount_has_listed_since(
         assert names_in(slow) == [b"a", b"b", b"c"]
         store.alter("c", "d", b"aa")
         assert (await slow.rebuild()).added == 1
+
+
+async def test_a_deleted_index_is_made_anew_by_the_next_refresh(tmp_path: Path) -> None:
+    """Also with the directory that it was in, and one that another mount has made meanwhile is taken."""
+    store = await store_of("a")
+    async with prepared(store, tmp_path) as first:
+        shutil.rmtree(tmp_path)
+        await first.rebuild()
+        assert names_in(first) == [b"a"]
+        discard(first.path)
+        async with prepared(store, tmp_path):
+            pass
+        file = first.path.stat()
+        store.alter("c", "b", b"")
+        await first.rebuild()
+        assert names_in(first) == [b"a", b"b"]
+        assert file.st_ino == first.path.stat().st_ino
+
+
+async def test_an_index_that_is_deleted_while_it_is_rebuilt_is_said(tmp_path: Path) -> None:
+    """Nobody is told of a tree that no reader can open, and what to do is said; then it is there."""
+    store = EndlessSwift(page=2)
+    await store.create_container("c")
+    store.alter("c", "a", b"aa")
+    store.end.set()
+    async with prepared(store, tmp_path) as indexer:
+        store.end.clear()
+        store.waiting.clear()
+        listing = asyncio.create_task(indexer.rebuild())
+        await store.waiting.wait()
+        discard(indexer.path)
+        store.end.set()
+        with pytest.raises(LocalFileError, match="made anew"):
+            await listing
+        await indexer.rebuild()
+        assert names_in(indexer) == [b"a"]
 
 
 async def test_a_listing_that_breaks_off_leaves_nothing_running(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -132,6 +133,28 @@ def test_a_mount_shows_what_another_one_of_the_same_container_has_listed(dataset
         check("swiftfs", "refresh", busy, environ=dataset.environ)
         assert until(lambda files=files: late() == files)
         assert (idle / "late/x").exists() == ("x" in files)
+
+
+def test_an_index_that_is_deleted_under_mounts_is_made_anew(dataset: Dataset) -> None:
+    """With its directory or alone: a refresh of one mount makes it anew, and the other one moves over to it, though it
+    never lists. Both go on with that file: a later refresh of the other one is seen by both, too."""
+    one, other = (dataset.mount("--refresh", "off") for _ in range(2))
+    content = tree_of(one)
+    assert tree_of(other) == content
+    index = Path(dataset.status(one)["index"])
+    for number, asked in enumerate((one, other, one)):
+        if number == 0:
+            shutil.rmtree(index.parent)
+        elif number == 2:
+            index.unlink()
+        source = write_tree(dataset.work / f"more{number}", {f"more{number}": b"more"})
+        check("swiftfs", "load", source, dataset.source, environ=dataset.environ)
+        content[b"more%d" % number] = b"more"
+        check("swiftfs", "refresh", asked, environ=dataset.environ)
+        assert tree_of(asked) == content
+        assert until(lambda name=f"more{number}": name in os.listdir(one) and name in os.listdir(other))
+        assert tree_of(one) == content
+        assert tree_of(other) == content
 
 
 @pytest.mark.row("H10", "H16")
