@@ -108,11 +108,6 @@ class Table:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def chunks_of(self, key: str) -> set[int]:
-        """The numbers of the chunks of ``key`` that exist."""
-        rows = self._connection.execute("SELECT chunk FROM chunks WHERE key = ?", (bytes.fromhex(key),))
-        return {chunk for (chunk,) in rows}
-
     def settle(self, rows: Iterable[Row], touched: Iterable[str]) -> int:
         """Adds ``rows`` and marks the keys in ``touched`` as used now; returns the bytes that were not counted yet."""
         execute = self._connection.execute

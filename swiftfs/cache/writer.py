@@ -23,7 +23,6 @@ from swiftfs.cache.names import (
     ChunkRow,
     Place,
     checksum,
-    chunk_count,
     place,
 )
 from swiftfs.cache.pieces import Pieces
@@ -192,18 +191,6 @@ class Writer:
             return ChunkRow(row.length, row.checksum)
         found = self._guarded(lambda: self._table.find(key, chunk, chunk), None)
         return ChunkRow(*found) if found else None
-
-    def present(self, key: str) -> set[int]:
-        """The numbers of the chunks of ``key`` that are in the cache; empty when the table cannot be read."""
-        nothing: set[int] = set()
-        stored = self._guarded(lambda: self._table.chunks_of(key), nothing)
-        return stored | {chunk for pending, chunk in self._pending if pending == key}
-
-    def missing(self, key: str, size: int, first: int = 0, stop: int | None = None) -> list[int]:
-        """The chunks in ``[first, stop)`` of an object of ``size`` bytes that are not in the cache; None is the end."""
-        count = chunk_count(size, self._chunk_size)
-        present = self.present(key)
-        return [chunk for chunk in range(first, count if stop is None else min(stop, count)) if chunk not in present]
 
     def drop(self, key: str, chunk: int) -> None:
         """Takes a chunk that was found bad out of the cache."""

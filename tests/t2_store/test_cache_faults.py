@@ -84,7 +84,7 @@ def fill(cache: Writer, numbers: range) -> None:
 
 
 def in_cache(cache: Writer, numbers: range) -> list[int]:
-    return [number for number in numbers if cache.present(key(number))]
+    return [number for number in numbers if cache.find(key(number), 0)]
 
 
 def test_the_least_recently_used_go_first_also_after_a_restart(open_writer: Callable[..., Writer]) -> None:
@@ -216,15 +216,11 @@ def test_a_chunk_can_be_read_before_its_row_is_written(open_writer: Callable[...
 def test_what_the_writer_says_of_its_chunks(open_writer: Callable[..., Writer]) -> None:
     """Chunks are there as soon as they are stored, whether their rows are or not."""
     cache = open_writer(limit=20 * CHUNK)
-    assert cache.missing(key(1), LARGE) == [0, 1, 2, 3]
     cache.store(key(1), LARGE, 1, body(1, CHUNK))
     cache.flush()
     cache.store(key(1), LARGE, 3, body(3, 5))
 
-    assert {1, 3} == cache.present(key(1))
-    assert cache.missing(key(1), LARGE) == [0, 2]
-    assert cache.missing(key(1), LARGE, 1, 9) == [2]
-    assert cache.find(key(1), 0) is None
+    assert [chunk for chunk in range(4) if cache.find(key(1), chunk)] == [1, 3]
     assert cache.find(key(2), 1) is None
     info = cache.info()
     assert (info.bytes, info.files, info.chunks, info.limit) == (CHUNK + 5, 2, 2, 20 * CHUNK)
