@@ -45,7 +45,14 @@ MOST_TOUCHED = 4096
 """Keys whose use is not written yet; beyond, it is."""
 
 PAUSE = 1.0
-"""Seconds without a try after the disk or the table failed, so that waiting for a sick one cannot fill our time."""
+"""Least seconds without a try after the disk or the table failed: nothing is stored, committed or dropped meanwhile."""
+
+PAUSE_TIMES = 10
+"""And so many times as long as the failed try took, so that waiting for a sick disk, or for a table that a stopped
+process holds, takes less than a tenth of our time: readers wait for it, too."""
+
+CLEARED_AT_ONCE = 64
+"""Files deleted in one transaction when all go: others cannot commit meanwhile, and a large file takes milliseconds."""
 
 WARNING_INTERVAL = 60.0
 """Seconds between two warnings about a failing cache, and between two evictions for a disk that others filled."""
@@ -126,7 +133,7 @@ class Writer:
         if self._closed:
             return
         self.fillings.close()
-        self.flush()
+        self._settle()  # whatever failed a moment ago: it is the last try
         self._closed = True
         leave(self._directory, self._table, self._lock, self._owner)
         self._directory.close()
@@ -171,9 +178,10 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the rows of what was stored and touched. To be called some twenty times a second."""
-        if self._pending or self._touched:
-            self._guarded(lambda: self._transact(lambda left: None), None)
+        """Writes the rows of what was stored and touched; in a pause they wait. To be called some twenty times a
+        second."""
+        if not self._pauses():
+            self._settle()
 
     def touch(self, keys: Iterable[str]) -> None:
         """Notes that these objects were read, all their chunks: they go last when bytes must."""
@@ -182,7 +190,8 @@ class Writer:
             self._touched[key] = None
         if len(self._touched) > MOST_TOUCHED:
             self.flush()
-            self._touched.clear()
+        while len(self._touched) > MOST_TOUCHED:
+            del self._touched[next(iter(self._touched))]
 
     def find(self, key: str, chunk: int) -> ChunkRow | None:
         """What a reader needs to use the chunk; None when it is not in the cache."""
@@ -193,14 +202,23 @@ class Writer:
         return ChunkRow(*found) if found else None
 
     def drop(self, key: str, chunk: int) -> None:
-        """Takes a chunk that was found bad out of the cache."""
+        """Takes a chunk that was found bad out of the cache. In a pause it stays: who reads it next finds it bad."""
         self.drop_extent(key, chunk)
 
     def clear(self) -> int:
-        """Takes everything out of the cache; returns the bytes."""
-        return self._guarded(
-            lambda: self._transact(lambda left: self._unlink([each.file for each in self._table.least_recent()])), 0
-        )
+        """Takes everything out of the cache; returns the bytes. Others get at the table between some files and the
+        next: half of the time. What cannot be committed ends it."""
+        self.flush()
+        nothing: list[tuple[str, int]] = []
+        files = self._guarded(lambda: [each.file for each in self._table.least_recent()], nothing)
+        freed = 0
+        for start in range(0, len(files), CLEARED_AT_ONCE):
+            began = self._clock()
+            freed += self._drop(files[start : start + CLEARED_AT_ONCE])
+            if self._pauses():
+                break
+            time.sleep(self._clock() - began)
+        return freed
 
     @property
     def limit(self) -> int:
@@ -264,8 +282,21 @@ class Writer:
             return b""
 
     def drop_extent(self, key: str, extent: int) -> None:
-        """Takes an extent's file out of the cache."""
-        self._guarded(lambda: self._transact(lambda left: self._unlink([(key, extent)])), 0)
+        """Takes an extent's file out of the cache. In a pause it stays."""
+        self._drop([(key, extent)])
+
+    def _drop(self, files: list[tuple[str, int]]) -> int:
+        if self._pauses():
+            return 0
+        return self._guarded(lambda: self._transact(lambda left: self._unlink(files)), 0)
+
+    def _settle(self) -> None:
+        if self._pending or self._touched:
+            self._guarded(lambda: self._transact(lambda left: None), None)
+
+    def _pauses(self) -> bool:
+        """Whether disk and table failed a moment ago and are left alone."""
+        return self._clock() < self._resume_at
 
     def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
         if not self._admits(len(rows), where.length):
@@ -287,7 +318,7 @@ class Writer:
 
     def _admits(self, rows: int, length: int) -> bool:
         """Whether so many rows and bytes can be taken now; the bytes are reserved then."""
-        if self._clock() < self._resume_at or len(self._pending) + rows > MOST_PENDING:
+        if self._pauses() or len(self._pending) + rows > MOST_PENDING:
             return False
         if self._left < length and not self._reserved(length):
             self._warn(f"{length} bytes do not fit beside what is reserved and what the disk must keep free")
@@ -390,10 +421,12 @@ class Writer:
 
     def _guarded(self, action: Callable[[], R], otherwise: R) -> R:
         """``action()``, or ``otherwise`` when the disk or the table fails: then nothing is stored for a while."""
+        began = self._clock()
         try:
             return action()
         except (OSError, sqlite3.Error) as error:
-            self._resume_at = self._clock() + PAUSE
+            now = self._clock()
+            self._resume_at = now + max(PAUSE, PAUSE_TIMES * (now - began))
             self._warn(str(error))
             return otherwise
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from fakes.cache_disk import content_bytes
 
+from swiftfs.cache import table
+from swiftfs.cache import writer as writer_module
+from swiftfs.cache.directory import CacheDirectory
 from swiftfs.cache.names import chunk_count
 from swiftfs.cache.outside import table_path, used_bytes
 from swiftfs.cache.reader import Reader
@@ -137,6 +142,68 @@ def test_a_stopped_process_stops_nobody(tmp_path: Path) -> None:
 
     assert None in stored
     assert took < 60
+
+
+@pytest.mark.row("C6")
+@pytest.mark.logs("cannot be written")
+def test_waiting_for_a_table_that_is_held_takes_a_small_part_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often rows are to be committed, chunks marked and others dropped, a stopped process costs its readers a
+    tenth of the time; what was not committed is when the table is free."""
+    monkeypatch.setattr(table, "WAIT", 0.1)
+    monkeypatch.setattr(writer_module, "PAUSE", 0.0)
+    writer = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
+    holder = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
+    assert writer.store("a" * 32, 100, 0, bytes(100)) is not None
+    tries, begun = 0, time.monotonic()
+    with holder._table.transaction():
+        while time.monotonic() < begun + 2:
+            writer.flush()
+            writer.touch([f"{tries * 500 + number:032x}" for number in range(500)])
+            writer.drop("b" * 32, 0)
+            tries += 1
+            time.sleep(0.001)
+    assert tries > 100
+    deadline = time.monotonic() + 30
+    while used_bytes(tmp_path) == 0:
+        assert time.monotonic() < deadline
+        writer.flush()
+    writer.close()
+    holder.close()
+
+
+def test_emptying_a_cache_lets_others_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cache whose files take longer to delete than anybody waits for the table is emptied beside a mount that goes on
+    storing."""
+    emptying = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
+    for number in range(500):
+        assert emptying.store(f"{number:032x}", 100, 0, bytes(100)) is not None
+    emptying.flush()
+    mount = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
+    begun = threading.Event()
+    real = CacheDirectory.unlink
+
+    def slow(self: CacheDirectory, key: str, extent: int) -> bool:
+        begun.set()
+        time.sleep(1.5 * table.WAIT / 500)
+        return real(self, key, extent)
+
+    monkeypatch.setattr(CacheDirectory, "unlink", slow)
+    with ThreadPoolExecutor() as threads:
+        freed = threads.submit(emptying.clear)
+        assert begun.wait(30)
+        assert mount.store("f" * 32, 100, 0, bytes(100)) is not None
+        mount.flush()
+        assert not freed.done()
+    mount.close()
+    emptying.close()
+
+    assert freed.result() == 500 * 100
+    assert used_bytes(tmp_path) == 100
+    assert caplog.records == []
 
 
 def test_what_a_cache_holds_can_be_asked_from_outside(tmp_path: Path) -> None:
