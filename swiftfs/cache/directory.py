@@ -14,6 +14,7 @@ file's place. Files are 0600 and directories 0700.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -38,6 +39,10 @@ LOCK_POLL = 0.02
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+
+DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO})
+"""What the system says of a file that is gone, is another thing, or whose bytes the disk has lost. All else, such as no
+descriptor, no memory or no permission, says nothing about the bytes: they may be had a moment later."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC

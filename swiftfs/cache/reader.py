@@ -1,7 +1,7 @@
 """The cache as the file system process reads it: bytes that passed their checksum, or a miss.
 
-Read-only. Every failure of the disk, of the table or of the bytes is a miss; what looks damaged is also reported, so
-that a writer drops it. A chunk's checksum is checked once for each time its file is opened: an open file is one
+Read-only. Every failure of the disk, of the table or of the bytes is a miss; what is gone or damaged is also reported,
+so that a writer drops it. A chunk's checksum is checked once for each time its file is opened: an open file is one
 file for good, while a name may come to stand for another one.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from swiftfs.cache.directory import CacheDirectory, read_all
+from swiftfs.cache.directory import DAMAGE, CacheDirectory, read_all
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
     PIECE_BYTES,
@@ -53,7 +53,10 @@ class _UnsoundError(Exception):
 
 
 class Reader:
-    """Reads one cache. Use it from one thread; ``close`` it. No method raises for a failing disk."""
+    """Reads one cache. Use it from one thread; ``close`` it. No method raises for a failing disk.
+
+    ``blind`` tells after a miss whether it says nothing about the bytes: they could not be looked at just then.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Reader:
 
         Raises ConfigError when the directory is not safe to use and LocalFileError when it cannot be used.
         """
+        self.blind = False
         self._directory = CacheDirectory(path)
         self._chunk_size = chunk_size
         self._open_files = open_files
@@ -111,22 +115,24 @@ class Reader:
         where = place(size, chunk, self._chunk_size)
         if not 0 <= start <= stop <= where.length:
             raise ValueError(f"chunk {chunk} of {size} bytes has no bytes [{start}, {stop})")
+        self.blind = False
         if size <= WHOLE_BYTES:
             data = self._read_once(key, chunk, where)
             return data if data is None or stop - start == where.length else data[start:stop]
-        was_open = (key, where.extent) in self._files
+        at = (key, where.extent)
+        was_open = at in self._files
         try:
             return self._read_open(key, chunk, where, start, stop)
-        except _UnsoundError as error:
-            unsound = error
-        self._close_file((key, where.extent))
+        except (OSError, _UnsoundError) as error:
+            failure = error
+        self._close_file(at)
         if was_open:  # it may have been evicted and fetched anew since: then its name stands for another file now
             try:
                 return self._read_open(key, chunk, where, start, stop)
-            except _UnsoundError as error:
-                unsound = error
-                self._close_file((key, where.extent))
-        self._missed(key, chunk, unsound)
+            except (OSError, _UnsoundError) as error:
+                failure = error
+                self._close_file(at)
+        self._missed(key, chunk, failure)
         return None
 
     def find_pieces(self, key: str, chunk: int, first: int, stop: int) -> dict[int, ChunkRow]:
@@ -154,18 +160,23 @@ class Reader:
 
         ``key`` is the key of pieces. Each piece is checked each time: that takes a microsecond.
         """
+        self.blind = False
         rows = self.find_pieces(key, chunk, first, stop)
         if not rows:
             return {}
         at = (key, chunk)
         if at in self._files:  # it may have been evicted and made anew since: then its name stands for another file
             pieces = self._sound_pieces(key, size, chunk, rows)
-            if len(pieces) == len(rows):
+            if pieces is not None and len(pieces) == len(rows):
                 return pieces
             self._close_file(at)
         pieces = self._sound_pieces(key, size, chunk, rows)
-        if len(pieces) < len(rows):
+        if pieces is None or len(pieces) < len(rows):
             self._close_file(at)
+        if pieces is None:
+            self.blind = True
+            return {}
+        if len(pieces) < len(rows):
             for number in rows:
                 self._admitted.pop((key, number), None)
             if any(number not in pieces for number in self.find_pieces(key, chunk, min(rows), max(rows) + 1)):
@@ -173,8 +184,9 @@ class Reader:
                 self._on_bad_pieces(key, chunk)
         return pieces
 
-    def _sound_pieces(self, key: str, size: int, chunk: int, rows: dict[int, ChunkRow]) -> dict[int, bytes]:
-        """Those of the pieces in ``rows`` whose bytes pass, through a file that stays open."""
+    def _sound_pieces(self, key: str, size: int, chunk: int, rows: dict[int, ChunkRow]) -> dict[int, bytes] | None:
+        """Those of the pieces in ``rows`` whose bytes pass, through a file that stays open; None when it cannot be
+        looked at just now."""
         at = (key, chunk)
         first, last = min(rows), max(rows)
         where = piece_place(size, first, self._chunk_size)
@@ -186,8 +198,8 @@ class Reader:
             else:
                 self._files.move_to_end(at)
             data = read_all(descriptor, (last - first + 1) * PIECE_BYTES, where.offset)
-        except OSError:
-            return {}
+        except OSError as error:
+            return {} if error.errno in DAMAGE else None
         sound = {}
         for number, row in rows.items():
             start = (number - first) * PIECE_BYTES
@@ -246,21 +258,18 @@ class Reader:
 
     def _read_open(self, key: str, chunk: int, where: Place, start: int, stop: int) -> bytes | None:
         """A part of a chunk through a file that stays open, for it was sound; None when it is not there. Raises
-        _UnsoundError."""
+        _UnsoundError or OSError."""
         at = (key, where.extent)
         descriptor = self._files.get(at)
-        try:
-            if descriptor is None:
-                row = self.find(key, chunk)
-                if row is None:
-                    return None
-                self._files[at] = descriptor = self._open(key, where.extent)
-                self._close_files(keep=self._open_files)
-                return _sound(descriptor, key, chunk, where, row)[start:stop]
-            self._files.move_to_end(at)
-            data = read_all(descriptor, stop - start, where.offset + start)
-        except OSError as error:
-            raise _UnsoundError(str(error)) from error
+        if descriptor is None:
+            row = self.find(key, chunk)
+            if row is None:
+                return None
+            self._files[at] = descriptor = self._open(key, where.extent)
+            self._close_files(keep=self._open_files)
+            return _sound(descriptor, key, chunk, where, row)[start:stop]
+        self._files.move_to_end(at)
+        data = read_all(descriptor, stop - start, where.offset + start)
         if len(data) != stop - start:
             raise _UnsoundError("the file was cut")
         return data
@@ -278,8 +287,11 @@ class Reader:
     def _missed(self, key: str, chunk: int, error: Exception) -> None:
         """Forgets the word that the chunk is there; where the table says so too, it is wrong and is reported.
 
-        An evicted file is an ordinary miss: its rows went before it.
+        An evicted file is an ordinary miss: its rows went before it. So is a file that cannot be looked at just now.
         """
+        if isinstance(error, OSError) and error.errno not in DAMAGE:
+            self.blind = True
+            return
         self._admitted.pop((key, chunk), None)
         if self._row(key, chunk) is not None:
             log.info("chunk %d of %s in the cache is not usable and is fetched anew: %s", chunk, key, error)

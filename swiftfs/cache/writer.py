@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.cache.budget import plan_eviction, reserve, slab
-from swiftfs.cache.directory import CacheDirectory, read_all, write_all
+from swiftfs.cache.directory import DAMAGE, CacheDirectory, read_all, write_all
 from swiftfs.cache.filling import Fillings
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
@@ -415,8 +415,8 @@ class Writer:
                 data = read_all(descriptor, row.length, row.offset)
             finally:
                 os.close(descriptor)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno not in DAMAGE  # what cannot be looked at is not known to be bad
         return len(data) == row.length and checksum(row.key, row.chunk, data) == row.checksum
 
     def _guarded(self, action: Callable[[], R], otherwise: R) -> R:

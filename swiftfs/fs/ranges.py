@@ -92,6 +92,7 @@ class Ranges:
         pieces: dict[int, bytes] = {}
         for attempt in range(READ_ATTEMPTS):
             pieces |= self._cache.read_pieces(file.pieces_key, file.size, chunk, first, last)
+            blind = self._cache.blind
             pieces |= self._in_memory(file, pieces, first, last)
             missing = [piece for piece in range(first, last) if piece not in pieces]
             if not missing:
@@ -115,8 +116,8 @@ class Ranges:
                 whole = self._cache.read(file.key, file.size, chunk, start, stop)
                 if whole is not None:  # it came meanwhile, and its pieces went
                     return whole
-                # They were said to be there and are not usable: without this it would be said again.
-                self.bad(file.pieces_key, chunk)
+                if not blind:  # they were said to be there and are not usable: without this it would be said again
+                    self.bad(file.pieces_key, chunk)
             want = file.want_pieces(missing[0], missing[-1] + 1)
             self._pattern(file).fetched_pieces(chunk, (want.stop - want.first) * PIECE_BYTES)
             for have in await self._waiting.wait(file, chunk, lambda want=want: self._fetcher.pieces(want)):  # type: ignore[misc]

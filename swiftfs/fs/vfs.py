@@ -287,7 +287,7 @@ class Vfs:
         """Bytes ``[start, stop)`` of one chunk that is not in the cache."""
         self.miss(file, chunk)
         for attempt in range(READ_ATTEMPTS):
-            if attempt:
+            if attempt and not self._cache.blind:
                 # It was said to be there and is not usable: without this it would be said again.
                 self.bad(file.key, chunk)
             want = file.want(chunk, chunk + 1, DEMAND, inline=attempt >= CACHE_ATTEMPTS)

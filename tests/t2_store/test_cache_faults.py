@@ -72,7 +72,10 @@ def bad() -> list[tuple[str, int]]:
 
 @pytest.fixture
 def reader(tmp_path: Path, bad: list[tuple[str, int]]) -> Iterator[Reader]:
-    opened = Reader(tmp_path / "cache", chunk_size=CHUNK, on_bad=lambda key, chunk: bad.append((key, chunk)))
+    def note(key: str, chunk: int) -> None:
+        bad.append((key, chunk))
+
+    opened = Reader(tmp_path / "cache", chunk_size=CHUNK, on_bad=note, on_bad_pieces=note)
     yield opened
     opened.close()
 
@@ -697,6 +700,39 @@ def test_a_reader_out_of_descriptors_gives_up_its_own(
     monkeypatch.setattr(directory.CacheDirectory, "open_to_read", scarce)
 
     assert body(2, 5) == reader.read(key(2), CHUNK, 0, 0, 5)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+@pytest.mark.row("P12")
+def test_what_cannot_be_looked_at_is_not_taken_for_damaged(
+    open_writer: Callable[..., Writer],
+    reader: Reader,
+    bad: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+) -> None:
+    """With no descriptor, no memory or no permission a read misses and a check drops nothing, and what was cached is
+    there when that is over."""
+    cache = open_writer(limit=20 * CHUNK)
+    assert cache.store(key(1), SMALL, 0, body(1))
+    assert cache.store(key(2), LARGE, 0, body(2, CHUNK))
+    assert cache.pieces.store(key(3), LARGE, 0, body(3, 2 * PIECE_BYTES))
+    cache.flush()
+
+    def refuse(self: directory.CacheDirectory, name: str, extent: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.CacheDirectory, "open_to_read", refuse)
+        assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
+        assert reader.read(key(2), LARGE, 0, 0, 5) is None
+        assert reader.read_pieces(key(3), LARGE, 0, 0, 2) == {}
+        assert bad == []
+        assert cache.verify().bad == 0
+
+    assert body(1) == reader.read(key(1), SMALL, 0, 0, SMALL)
+    assert body(2, 5) == reader.read(key(2), LARGE, 0, 0, 5)
+    assert {0: body(3, PIECE_BYTES), 1: body(3, PIECE_BYTES)} == reader.read_pieces(key(3), LARGE, 0, 0, 2)
 
 
 @pytest.mark.row("C3")

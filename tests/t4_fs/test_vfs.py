@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from fakes.store import MemoryFetcher, ino_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from swiftfs.cache.directory import CacheDirectory
+from swiftfs.cache.names import PIECE_BYTES
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, Unavailable
@@ -149,6 +153,29 @@ async def test_a_chunk_that_is_damaged_at_once_is_fetched_again(make_tree, tmp_p
         file.write_bytes(b"wrong")
 
     assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 5) == b"right"
+
+
+@pytest.mark.trio
+@pytest.mark.row("P12")
+async def test_a_chunk_that_cannot_be_opened_just_now_is_read_and_stays(make_tree, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Without a descriptor for the cache's files the bytes come from the store, and what is cached is not dropped."""
+    chunk, content = 8 * PIECE_BYTES, body(40 * PIECE_BYTES)
+    tree = make_tree({"a": b"right", "large": content}, chunk_size=chunk)
+    reads = [("a", 0, 5), ("large", 3 * PIECE_BYTES, 10), ("large", chunk, 2 * chunk)]
+    for name, start, size in reads:
+        await tree.vfs.read(ino_of(tree.vfs, name), start, size)
+    tree.vfs._cache._close_files(keep=0)
+
+    def refuse(self: CacheDirectory, key: str, extent: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheDirectory, "open_to_read", refuse)
+        for name, start, size in reads:
+            right = b"right" if name == "a" else content[start : start + size]
+            assert await tree.vfs.read(ino_of(tree.vfs, name), start, size) == right
+
+    assert [message for message in tree.fetcher.asked if isinstance(message, Bad)] == []
 
 
 @pytest.mark.trio
