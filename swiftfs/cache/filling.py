@@ -6,6 +6,7 @@ up, or dies, leaves nothing behind.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,14 @@ log = logging.getLogger(__name__)
 SHARE = 1 / 4
 """Part of the cache that chunks may have reserved while their bytes come: what waits for the store must not evict what
 is read."""
+
+
+_NEVER = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EXDEV})
+"""What a file system or a kernel says that has no files without a name, or cannot give them one. A full disk, no
+descriptor or a removed directory may be over with the next chunk."""
+
+_NAMES = "/proc/self/fd"
+"""Where such a file is found to be given a name: without it, none ever is."""
 
 
 class Shelf(Protocol):
@@ -101,7 +110,7 @@ class Fillings:
             filling = Filling(key, chunk, where, self._directory.open_unnamed(key))
         except OSError as error:
             self._shelf.give_back(where.length)
-            self._end(error)
+            self._failed(error)
             return None
         self._open.add(filling)
         return filling
@@ -114,7 +123,7 @@ class Fillings:
         try:
             self._shelf.name(filling.descriptor, row.key, row.extent)
         except OSError as error:
-            self._end(error)
+            self._failed(error)
             return None
         self._open.discard(filling)
         filling.close()
@@ -133,7 +142,10 @@ class Fillings:
         for filling in list(self._open):
             self.abandon(filling)
 
-    def _end(self, error: OSError) -> None:
-        """A chunk that is whole and cannot be named is fetched a second time: that is not to happen again."""
-        log.info("chunks are taken all at once from now on: %s", error)
-        self._works = False
+    def _failed(self, error: OSError) -> None:
+        """A chunk that is whole and cannot be named is fetched a second time: that is not to happen again and again."""
+        if error.errno in _NEVER or not os.path.exists(_NAMES):
+            log.info("chunks are taken all at once from now on: %s", error)
+            self._works = False
+        else:
+            log.info("a chunk is taken all at once: %s", error)

@@ -417,15 +417,18 @@ def test_a_disk_that_fails_under_a_coming_chunk_costs_that_chunk(
     assert content_bytes(tmp_path / "cache") == 7 * CHUNK
 
 
+def refusing(error: int) -> Callable[..., int]:
+    def refuse(*arguments: object, **options: object) -> int:
+        raise OSError(error, os.strerror(error))
+
+    return refuse
+
+
 def test_where_no_file_can_be_without_a_name_chunks_come_all_at_once(
     open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system without O_TMPFILE, or a /proc that is not there, is found out once, and the cache goes on."""
-    refused = OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-    def refuse(*arguments: object, **options: object) -> int:
-        raise refused
-
+    """A file system without O_TMPFILE, or one that names no such file, is found out once, and the cache goes on."""
+    refuse = refusing(errno.EOPNOTSUPP)
     first = open_writer(limit=20 * CHUNK)
     with monkeypatch.context() as patch:
         patch.setattr(directory.CacheDirectory, "open_unnamed", refuse)
@@ -441,6 +444,47 @@ def test_where_no_file_can_be_without_a_name_chunks_come_all_at_once(
         assert cache.fillings.begin(key(1), LARGE, 0) is None
         assert cache.find(key(1), 0) is None
     assert second.store(key(1), LARGE, 0, body(0, CHUNK)) is not None
+
+
+def test_without_proc_no_chunk_is_written_in_vain_twice(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A /proc that is not there, without which no file gets a name, is found out with the first chunk."""
+    cache = open_writer(limit=20 * CHUNK)
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(0, CHUNK))
+    monkeypatch.setattr(filling_module, "_NAMES", str(tmp_path / "proc"))
+    monkeypatch.setattr(os, "link", refusing(errno.ENOENT))
+    assert cache.fillings.finish(filling) is None
+    cache.fillings.abandon(filling)
+
+    assert cache.fillings.begin(key(1), LARGE, 0) is None
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.ENOENT])
+@pytest.mark.row("C1", "P12")
+def test_a_file_without_a_name_that_is_refused_once_costs_that_chunk(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """A full disk or a want of descriptors when a coming chunk begins or ends has only that one taken all at once."""
+    cache = open_writer(limit=20 * CHUNK)
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.CacheDirectory, "open_unnamed", refusing(error))
+        assert cache.fillings.begin(key(1), LARGE, 0) is None
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(0, CHUNK))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refusing(error))
+        assert cache.fillings.finish(filling) is None
+    cache.fillings.abandon(filling)
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(0, CHUNK))
+
+    assert cache.fillings.finish(filling) is not None
+    assert cache.find(key(1), 0) is not None
 
 
 def test_what_is_on_its_way_takes_a_quarter_of_a_cache_at_the_most(open_writer: Callable[..., Writer]) -> None:
