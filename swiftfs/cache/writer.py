@@ -96,20 +96,20 @@ class Writer:
         self,
         path: Path,
         *,
-        limit: int | None,
+        limit: int,
         min_free: int = 0,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the cache at ``path`` to hold at most ``limit`` bytes of content and leave the disk ``min_free``.
 
-        With ``limit`` None nothing is stored and nothing evicted: for a look at a cache that others use. ``clock``
-        gives monotonic seconds. Raises ConfigError when the directory is not safe to use and LocalFileError when it
+        With ``limit`` 0 nothing is stored and nothing evicted: what is there is for others that use it. ``clock`` gives
+        monotonic seconds. Raises ConfigError when the directory is not safe to use and LocalFileError when it
         cannot be used.
         """
         self.refused = 0
         self.pieces = Pieces(self, chunk_size)
-        self._limit = limit or 0
+        self._limit = limit
         self._min_free = min_free
         self._chunk_size = chunk_size
         self._clock = clock
@@ -125,7 +125,7 @@ class Writer:
         except BaseException:
             self._directory.close()
             raise
-        if limit is not None:
+        if limit:
             self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
 
     def close(self) -> None:
@@ -318,7 +318,7 @@ class Writer:
 
     def _admits(self, rows: int, length: int) -> bool:
         """Whether so many rows and bytes can be taken now; the bytes are reserved then."""
-        if self._pauses() or len(self._pending) + rows > MOST_PENDING:
+        if not self._limit or self._pauses() or len(self._pending) + rows > MOST_PENDING:
             return False
         if self._left < length and not self._reserved(length):
             self._warn(f"{length} bytes do not fit beside what is reserved and what the disk must keep free")

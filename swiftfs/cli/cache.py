@@ -117,7 +117,7 @@ def _opened(where: Path) -> Iterator[Writer | None]:
     if not where.exists():
         yield None
         return
-    writer = Writer(where, limit=None)
+    writer = Writer(where, limit=0)
     try:
         yield writer
     finally:

@@ -116,6 +116,23 @@ def test_a_lower_limit_holds_from_the_start(open_writer: Callable[..., Writer], 
     assert len(in_cache(cache, range(40))) == 9
 
 
+def test_a_writer_without_room_of_its_own_leaves_alone_what_is_there(
+    open_writer: Callable[..., Writer], reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a limit of 0 nothing is stored, which is no news; what others have cached stays and can be read."""
+    others = open_writer()
+    fill(others, range(5))
+    others.close()
+    cache = open_writer(limit=0)
+    assert cache.store(key(9), SMALL, 0, body(9)) is None
+    assert cache.pieces.store(key(8), LARGE, 0, body(8, PIECE_BYTES)) is None
+    assert cache.fillings.begin(key(7), LARGE, 0) is None
+
+    assert list(range(5)) == in_cache(cache, range(10))
+    assert [reader.read(key(number), SMALL, 0, 0, SMALL) for number in range(5)] == [body(n) for n in range(5)]
+    assert caplog.records == []
+
+
 def test_a_chunk_larger_than_the_cache_is_refused(
     open_writer: Callable[..., Writer], caplog: pytest.LogCaptureFixture
 ) -> None:

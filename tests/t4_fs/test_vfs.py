@@ -135,7 +135,6 @@ async def test_a_chunk_is_fetched_once(make_tree) -> None:  # type: ignore[no-un
 
 
 @pytest.mark.trio
-@pytest.mark.logs("cannot be written")
 async def test_reading_goes_on_when_the_cache_takes_nothing(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk bytes come straight from the store, and they are the right ones."""
     content = body(5 * CHUNK)
@@ -532,7 +531,6 @@ async def test_a_damaged_piece_is_fetched_again(make_tree, tmp_path: Path) -> No
         assert len(tree.fetcher.fetched_spans) == 2
 
 
-@pytest.mark.logs("cannot be written")
 @pytest.mark.trio
 async def test_pieces_need_no_cache_to_be_read(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Without room on the disk random reads get their bytes from the message."""
@@ -560,7 +558,6 @@ async def test_a_large_object_that_is_gone_or_late_fails_its_random_reads_alike(
 
 
 @pytest.mark.trio
-@pytest.mark.logs("cannot be written")
 async def test_without_a_cache_a_small_file_is_fetched_once_however_it_is_read(make_tree) -> None:  # type: ignore[no-untyped-def]
     """The kernel reads a chunk bit by bit: what the disk did not take is in memory for the next bit, under its version
     alone."""
@@ -577,7 +574,6 @@ async def test_without_a_cache_a_small_file_is_fetched_once_however_it_is_read(m
 
 
 @pytest.mark.trio
-@pytest.mark.logs("cannot be written")
 async def test_without_a_cache_a_large_file_is_sent_once(make_tree) -> None:  # type: ignore[no-untyped-def]
     """Read from start to end, whatever the length of a read: every byte once, and nothing ahead in vain."""
     content = body(5 * LARGE_CHUNK + 123)
