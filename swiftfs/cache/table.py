@@ -108,8 +108,9 @@ class Table:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def settle(self, rows: Iterable[Row], touched: Iterable[str]) -> int:
-        """Adds ``rows`` and marks the keys in ``touched`` as used now; returns the bytes that were not counted yet."""
+    def settle(self, rows: Iterable[Row], touched: Iterable[tuple[str, int]]) -> int:
+        """Adds ``rows`` and marks the files (key, extent) in ``touched`` as used now; returns the bytes that were not
+        counted yet."""
         execute = self._connection.execute
         execute("UPDATE state SET value = value + 1 WHERE name = 'clock'")
         (now,) = execute("SELECT value FROM state WHERE name = 'clock'").fetchone()
@@ -133,7 +134,8 @@ class Table:
             [(key, extent, length, now) for (key, extent), length in grown.items()],
         )
         self._connection.executemany(
-            "UPDATE files SET touched = ? WHERE key = ?", [(now, bytes.fromhex(key)) for key in touched]
+            "UPDATE files SET touched = ? WHERE key = ? AND extent = ?",
+            [(now, bytes.fromhex(key), extent) for key, extent in touched],
         )
         counted = sum(grown.values())
         self._add_used(counted)

@@ -42,7 +42,7 @@ MOST_PENDING = 4096
 """Rows that may wait for a table that cannot be written; beyond, nothing is stored."""
 
 MOST_TOUCHED = 4096
-"""Keys whose use is not written yet; beyond, it is."""
+"""Chunks whose use is not written yet; beyond, it is."""
 
 PAUSE = 1.0
 """Least seconds without a try after the disk or the table failed: nothing is stored, committed or dropped meanwhile."""
@@ -116,7 +116,7 @@ class Writer:
         self._directory = CacheDirectory(path)
         self.fillings = Fillings(self, self._directory, self._limit, chunk_size)
         self._pending: dict[tuple[str, int], Row] = {}
-        self._touched: dict[str, None] = {}
+        self._touched: dict[tuple[str, int], None] = {}
         self._closed = False
         self._left = 0  # bytes reserved and not written, nor promised to one that is filled
         self._resume_at = self._warn_at = self._make_room_at = clock()
@@ -183,11 +183,11 @@ class Writer:
         if not self._pauses():
             self._settle()
 
-    def touch(self, keys: Iterable[str]) -> None:
-        """Notes that these objects were read, all their chunks: they go last when bytes must."""
-        for key in keys:
-            self._touched.pop(key, None)
-            self._touched[key] = None
+    def touch(self, chunks: Iterable[tuple[str, int]]) -> None:
+        """Notes that these chunks (key, number) were read, or pieces of them: they go last when bytes must."""
+        for chunk in chunks:
+            self._touched.pop(chunk, None)
+            self._touched[chunk] = None
         if len(self._touched) > MOST_TOUCHED:
             self.flush()
         while len(self._touched) > MOST_TOUCHED:

@@ -121,9 +121,9 @@ class Forget(Message, frozen=True):
 
 
 class Touch(Message, frozen=True):
-    """These cached objects (cache keys) were read: they are recent."""
+    """These cached chunks (cache keys and numbers) were read, or pieces of them: they are recent."""
 
-    keys: list[str]
+    chunks: list[tuple[str, int]]
 
 
 class Bad(Message, frozen=True):

@@ -115,7 +115,7 @@ class Worker:
                 case protocol.Forget():
                     self._jobs.forget(message.priority, message.last)
                 case protocol.Touch():
-                    self._cache.touch(message.keys)
+                    self._cache.touch(message.chunks)
                 case protocol.Bad():
                     (self._cache.pieces.drop if message.pieces else self._cache.drop)(message.key, message.chunk)
                 case protocol.Refresh():

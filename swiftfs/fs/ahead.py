@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +29,8 @@ WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
 ALL_AGAIN = 60.0
 """Seconds after which what could not be fetched is tried again, where everything is to be fetched."""
+MOST_KEPT = 4096
+"""Chunks marked as recent for an order at once: all that it may have ahead, but for a file larger than that."""
 KEPT_FILES = 4096
 """Files lately asked for and directories whose ancestors are remembered."""
 
@@ -135,7 +138,8 @@ class FetchAhead:
     def _ask_in_order(self, ahead: Ahead, files: dict[int, File]) -> None:
         if ahead.moved:
             self._forget_next()
-        kept = [files[ino].key for ino in ahead.present if ino in files]
+        present = (files[ino] for ino in ahead.present if ino in files)
+        kept = list(islice(((file.key, chunk) for file in present for chunk in range(file.chunks)), MOST_KEPT))
         if kept:
             self._fetcher.ask(Touch(kept))  # before what is fetched evicts them
         self._send([files[ino].want(0, files[ino].chunks, NEXT_FILES) for ino in ahead.missing])

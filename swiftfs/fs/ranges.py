@@ -41,7 +41,7 @@ class PieceFetcher(Protocol):
 class Waiting(Protocol):
     """What a reader goes through who waits for the store: counted, measured, its errors told in the tree's terms."""
 
-    def hit(self, key: str) -> None: ...
+    def hit(self, key: str, chunk: int) -> None: ...
 
     def miss(self, file: File, chunk: int) -> None: ...
 
@@ -97,7 +97,7 @@ class Ranges:
             missing = [piece for piece in range(first, last) if piece not in pieces]
             if not missing:
                 if attempt == 0:
-                    self._waiting.hit(file.pieces_key)
+                    self._waiting.hit(file.pieces_key, chunk)
                 data = b"".join(pieces[piece] for piece in range(first, last))
                 skipped = base + start - first * PIECE_BYTES
                 return data[skipped : skipped + stop - start]

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 KEPT_FILES = 4096
 """Files whose version and cache key are kept ready: what a few training workers have open or read again soon."""
 TOUCH_BATCH = 256
-"""Cache keys in one message about recency: one message per file would cost more than the read."""
+"""Chunks in one message about recency: one message per file would cost more than the read."""
 READ_ATTEMPTS = 5
 """Times a chunk is asked for when the cache had it and lost it again (evicted or damaged between two lines)."""
 CACHE_ATTEMPTS = 2
@@ -107,7 +107,7 @@ class Vfs:
         self._ranges = Ranges(cache, fetcher, self, self._unstored, chunk_size=chunk_size, streams=streams)
         self._files: OrderedDict[int, File] = OrderedDict()
         self._to_look_up: set[int] = set()
-        self._touched: set[str] = set()
+        self._touched: set[tuple[str, int]] = set()
         self._late: OrderedDict[tuple[str, int], tuple[float, DeadlineExceeded]] = OrderedDict()
         self._generation = self._index.generation()
         self._whole = trio.Event()
@@ -280,7 +280,7 @@ class Vfs:
         if data is None and (unstored := self._unstored.get(file.key, chunk)) is not None:
             data = unstored[start:stop]
         if data is not None:
-            self.hit(file.key)
+            self.hit(file.key, chunk)
         return data
 
     async def _chunk(self, file: File, chunk: int, start: int, stop: int) -> bytes:
@@ -296,14 +296,14 @@ class Vfs:
                 return have.data[start:stop]
             data = self._cache.read(file.key, file.size, chunk, start, stop)
             if data is not None:
-                self._touch(file.key)
+                self._touch(file.key, chunk)
                 return data
         raise SwiftFSError("the cache loses what is put into it", container=self._container, object=file.name)
 
-    def hit(self, key: str) -> None:
-        """Count bytes that the cache had; ``key`` is recent."""
+    def hit(self, key: str, chunk: int) -> None:
+        """Count bytes that the cache had; the chunk, or its pieces, are recent."""
         self.counters.hits += 1
-        self._touch(key)
+        self._touch(key, chunk)
 
     def miss(self, file: File, chunk: int) -> None:
         """Count a wait that begins. Raises what the last wait for this chunk ended with, when that was just now."""
@@ -382,13 +382,13 @@ class Vfs:
         self.ahead.keep_house()
 
     def _tell_touched(self) -> None:
-        """Tell the fetch process which cached objects were read."""
+        """Tell the fetch process which cached chunks were read."""
         if self._touched:
             self._fetcher.ask(Touch(list(self._touched)))
             self._touched.clear()
 
-    def _touch(self, key: str) -> None:
-        self._touched.add(key)
+    def _touch(self, key: str, chunk: int) -> None:
+        self._touched.add((key, chunk))
         if len(self._touched) >= TOUCH_BATCH:
             self._tell_touched()
 

@@ -71,7 +71,7 @@ class MemoryFetcher:
         elif isinstance(message, Bad):
             (self.cache.pieces.drop if message.pieces else self.cache.drop)(message.key, message.chunk)
         elif isinstance(message, Touch):
-            self.cache.touch(message.keys)
+            self.cache.touch(message.chunks)
         else:
             assert isinstance(message, Forget)
 

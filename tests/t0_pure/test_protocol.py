@@ -23,7 +23,10 @@ WANTS = st.builds(
     priority=st.integers(0, 3),
 )
 MESSAGES = (
-    WANTS | st.builds(Wants, st.lists(WANTS, max_size=3)) | st.just(Refresh()) | st.builds(Touch, st.lists(st.text()))
+    WANTS
+    | st.builds(Wants, st.lists(WANTS, max_size=3))
+    | st.just(Refresh())
+    | st.builds(Touch, st.lists(st.tuples(st.text(), st.integers(0, 9))))
 )
 
 

@@ -94,7 +94,7 @@ def test_the_least_recently_used_go_first_also_after_a_restart(open_writer: Call
     """What was read lately stays, and a restart does not forget what that was."""
     cache = open_writer(limit=16 * SMALL)
     fill(cache, range(16))
-    cache.touch([key(0), key(3)])
+    cache.touch([(key(0), 0), (key(3), 0)])
     cache.close()
     cache = open_writer(limit=16 * SMALL)
     fill(cache, range(100, 108))
@@ -102,6 +102,29 @@ def test_the_least_recently_used_go_first_also_after_a_restart(open_writer: Call
     assert {0, 3} <= set(in_cache(cache, range(16)))
     assert list(range(100, 108)) == in_cache(cache, range(100, 108))
     assert not in_cache(cache, range(1, 3))
+
+
+def test_of_a_large_object_the_chunks_that_were_read_stay(open_writer: Callable[..., Writer]) -> None:
+    """Its other chunks go first, and marking one costs the same however many there are."""
+    cache = open_writer(limit=16 * CHUNK)
+    size = 12 * CHUNK
+    for chunk in range(12):
+        assert cache.store(key(1), size, chunk, body(chunk, CHUNK)) is not None
+    assert cache.pieces.store(key(2), size, 0, body(0, PIECE_BYTES))
+    cache.flush()
+    before = cache._table._connection.total_changes
+    cache.touch([(key(1), 0), (key(1), 5), (key(2), 0)])
+    cache.flush()
+    assert cache._table._connection.total_changes - before <= 5
+    for number in range(10, 18):
+        assert cache.store(key(number), SMALL, 0, body(number)) is not None
+        assert cache.store(key(number), LARGE, 1, body(number, CHUNK)) is not None
+        cache.flush()
+
+    kept = [chunk for chunk in range(12) if cache.find(key(1), chunk)]
+    assert {0, 5} <= set(kept)
+    assert len(kept) < 8
+    assert set(cache.pieces.find(key(2), 0, 0, 1)) == {0}
 
 
 def test_a_lower_limit_holds_from_the_start(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
@@ -572,7 +595,7 @@ def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
     assert cache.store(key(9), SMALL, 0, body(9)) is None
     assert reader.release_evicted() == 0
     assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
-    cache.touch([key(1)])
+    cache.touch([(key(1), 0)])
     cache.flush()
     again = open_writer()
     fill(again, range(3))

@@ -136,9 +136,9 @@ class CacheMachine(RuleBasedStateMachine):
     def flush(self, number: int) -> None:
         self.writers[number].flush()
 
-    @rule(number=st.integers(0, 1), chosen=st.lists(st.sampled_from(OBJECTS), max_size=4))
-    def touch(self, number: int, chosen: list[tuple[str, int]]) -> None:
-        self.writers[number].touch([key for key, _ in chosen])
+    @rule(number=st.integers(0, 1), chosen=st.lists(PLACES, max_size=4))
+    def touch(self, number: int, chosen: list[tuple[str, int, int]]) -> None:
+        self.writers[number].touch([(key, chunk) for key, _, chunk in chosen])
 
     @precondition(lambda self: self.bad)
     @rule(number=st.integers(0, 1))

@@ -47,7 +47,7 @@ for round_ in range(rounds):
     if round_ % 7 == 0:
         writer.flush()
     if round_ % 50 == 0:
-        writer.touch([f"{choice.randrange(60):032x}"])
+        writer.touch([(f"{choice.randrange(60):032x}", 0)])
         writer.drop(f"{choice.randrange(60):032x}", 0)
 writer.close()
 print(stored, writer.refused, flush=True)
@@ -160,7 +160,7 @@ def test_waiting_for_a_table_that_is_held_takes_a_small_part_of_the_time(
     with holder._table.transaction():
         while time.monotonic() < begun + 2:
             writer.flush()
-            writer.touch([f"{tries * 500 + number:032x}" for number in range(500)])
+            writer.touch([("c" * 32, tries * 500 + number) for number in range(500)])
             writer.drop("b" * 32, 0)
             tries += 1
             time.sleep(0.001)

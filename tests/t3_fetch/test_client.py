@@ -229,7 +229,7 @@ async def test_messages_that_nobody_waits_for_never_block() -> None:
     """However much is asked for ahead, the asker goes on at once and memory stays bounded."""
     async with running("ok") as asked:
         for _ in range(2000):
-            asked.client.ask(Touch(["k" * 32] * 100))
+            asked.client.ask(Touch([("k" * 32, 0)] * 100))
 
         assert asked.client._child.unsent < 8 * 1024 * 1024
         assert (await asked.client.chunk(want(1))).ino == 1

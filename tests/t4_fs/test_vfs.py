@@ -389,16 +389,16 @@ async def test_an_order_ends_guessing_and_an_empty_one_ends_the_order(make_tree)
 
 @pytest.mark.trio
 async def test_what_was_read_is_told_once_a_second(make_tree) -> None:  # type: ignore[no-untyped-def]
-    """Recency goes to the fetch process in one message, not one for each read."""
-    tree = make_tree({"a": b"1", "b": b"2"})
+    """Recency goes to the fetch process in one message, not one for each read, and names the chunks that were read."""
+    tree = make_tree({"a": b"1", "b": body(3 * CHUNK)})
     for _ in range(3):
         await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 1)
-        await tree.vfs.read(ino_of(tree.vfs, "b"), 0, 1)
+        await tree.vfs.read(ino_of(tree.vfs, "b"), 2 * CHUNK, 1)
     tree.vfs.keep_house()
     tree.vfs.keep_house()
 
     touches = [message for message in tree.fetcher.asked if isinstance(message, Touch)]
-    assert [len(message.keys) for message in touches] == [2]
+    assert [sorted(chunk for _, chunk in message.chunks) for message in touches] == [[0, 2]]
 
 
 @pytest.mark.trio
