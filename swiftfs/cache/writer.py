@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.cache.budget import plan_eviction, reserve, slab
-from swiftfs.cache.directory import DAMAGE, CacheDirectory, read_all, write_all
+from swiftfs.cache.directory import CacheDirectory, read_all, write_all
 from swiftfs.cache.filling import Fillings
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
@@ -28,6 +28,7 @@ from swiftfs.cache.names import (
 from swiftfs.cache.pieces import Pieces
 from swiftfs.cache.start import leave, reap, take_up
 from swiftfs.cache.table import Row
+from swiftfs.cache.verify import Verified, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,9 +58,6 @@ CLEARED_AT_ONCE = 64
 WARNING_INTERVAL = 60.0
 """Seconds between two warnings about a failing cache, and between two evictions for a disk that others filled."""
 
-VERIFIED_AT_ONCE = 500
-"""Rows fetched at a time when the whole cache is verified."""
-
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 R = TypeVar("R")
@@ -75,14 +73,6 @@ class CacheInfo:
     files: int
     chunks: int
     limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What ``Writer.verify`` found: chunks read, and how many of them were bad and were dropped."""
-
-    chunks: int
-    bad: int
 
 
 class Writer:
@@ -240,18 +230,7 @@ class Writer:
     def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
         """Reads every chunk, drops the bad ones and says how many there were. ``progress(done, total)`` in chunks."""
         self.flush()
-        _, total = self._guarded(self._table.counts, (0, 0))
-        done = bad = 0
-        last: Row | None = None
-        while rows := self._rows_after(last):
-            last = rows[-1]
-            for row in rows:
-                if not self._is_good(row) and self._is_there(row):
-                    bad += 1
-                    self.drop_extent(row.key, row.extent)
-            done += len(rows)
-            progress(done, max(done, total))
-        return Verified(done, bad)
+        return verify(self, self._directory, progress)
 
     def store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
         """Writes the bytes of ``rows``, which stand at ``where`` one after another; whether that could be done."""
@@ -280,6 +259,19 @@ class Writer:
                 os.close(descriptor)
         except OSError:
             return b""
+
+    def count(self) -> int:
+        """How many chunks and pieces have rows."""
+        return self._guarded(self._table.counts, (0, 0))[1]
+
+    def rows_after(self, last: Row | None, limit: int) -> list[Row]:
+        """The next ``limit`` rows in their order; None begins."""
+        nothing: list[Row] = []
+        return self._guarded(lambda: self._table.rows_after(last, limit), nothing)
+
+    def has_row(self, row: Row) -> bool:
+        """Whether the row exists still."""
+        return self._guarded(lambda: self._table.find(row.key, row.extent, row.chunk), None) is not None
 
     def drop_extent(self, key: str, extent: int) -> None:
         """Takes an extent's file out of the cache. In a pause it stays."""
@@ -399,25 +391,6 @@ class Writer:
         self._touched.clear()
         self._owner.settled()
         return result
-
-    def _rows_after(self, last: Row | None) -> list[Row]:
-        nothing: list[Row] = []
-        return self._guarded(lambda: self._table.rows_after(last, VERIFIED_AT_ONCE), nothing)
-
-    def _is_there(self, row: Row) -> bool:
-        """Whether the row exists still: a file that was evicted meanwhile is not bad."""
-        return self._guarded(lambda: self._table.find(row.key, row.extent, row.chunk), None) is not None
-
-    def _is_good(self, row: Row) -> bool:
-        try:
-            descriptor = self._directory.open_to_read(row.key, row.extent)
-            try:
-                data = read_all(descriptor, row.length, row.offset)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            return error.errno not in DAMAGE  # what cannot be looked at is not known to be bad
-        return len(data) == row.length and checksum(row.key, row.chunk, data) == row.checksum
 
     def _guarded(self, action: Callable[[], R], otherwise: R) -> R:
         """``action()``, or ``otherwise`` when the disk or the table fails: then nothing is stored for a while."""

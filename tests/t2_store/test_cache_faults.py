@@ -19,7 +19,8 @@ from swiftfs.cache import directory, names, writer
 from swiftfs.cache import filling as filling_module
 from swiftfs.cache.names import PIECE_BYTES, ChunkRow
 from swiftfs.cache.reader import Reader
-from swiftfs.cache.writer import Verified, Writer
+from swiftfs.cache.verify import Verified
+from swiftfs.cache.writer import Writer
 from swiftfs.errors import ConfigError, LocalFileError
 
 CHUNK = 1 << 20
