@@ -88,6 +88,13 @@ class CacheDirectory:
             return False
         return not os.path.samestat(os.fstat(self._root), there)
 
+    def removed(self) -> bool:
+        """Whether this directory was deleted, so that nothing can be put into it any more."""
+        try:
+            return not os.fstat(self._root).st_nlink
+        except OSError:  # a network's file system knows it no more
+            return True
+
     def make_table_file(self) -> None:
         """Makes the table's file where absent, so that it is never readable by others nor a link. Raises OSError."""
         os.close(os.open("chunks.db", os.O_RDWR | os.O_CREAT | _FILE, FILE_MODE, dir_fd=self._root))
@@ -261,9 +268,9 @@ class UseLock:
             return False
         return True
 
-    def share(self) -> None:
-        """Takes the lock shared, or makes an exclusive one so. Raises LocalFileError after LOCK_WAIT seconds."""
-        deadline = time.monotonic() + LOCK_WAIT
+    def share(self, patience: float) -> None:
+        """Takes the lock shared, or makes an exclusive one so. Raises LocalFileError after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

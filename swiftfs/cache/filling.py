@@ -16,7 +16,6 @@ from swiftfs.cache.names import Checksum, ChunkRow, place
 from swiftfs.cache.table import Row
 
 if TYPE_CHECKING:
-    from swiftfs.cache.directory import CacheDirectory
     from swiftfs.cache.names import Place
 
 log = logging.getLogger(__name__)
@@ -42,6 +41,9 @@ class Shelf(Protocol):
 
     def give_back(self, length: int) -> None:
         """So many of them are not needed."""
+
+    def open_unnamed(self, key: str) -> int:
+        """A descriptor of a new file without a name for an extent of ``key``. Raises OSError."""
 
     def name(self, descriptor: int, key: str, extent: int) -> None:
         """Gives a file without a name an extent's. Raises OSError."""
@@ -88,13 +90,17 @@ class Filling:
 class Fillings:
     """The chunks that are on their way into the cache of a writer; as for that one, calls must not overlap."""
 
-    def __init__(self, shelf: Shelf, directory: CacheDirectory, limit: int, chunk_size: int) -> None:
+    def __init__(self, shelf: Shelf, limit: int, chunk_size: int) -> None:
         self._shelf = shelf
-        self._directory = directory
         self._limit = limit
         self._chunk_size = chunk_size
         self._open: set[Filling] = set()
         self._works = True
+
+    @property
+    def under_way(self) -> int:
+        """How many chunks are on their way."""
+        return len(self._open)
 
     def begin(self, key: str, size: int, chunk: int) -> Filling | None:
         """A place for chunk ``chunk`` of an object of ``size`` bytes, to be filled, then finished or abandoned.
@@ -107,7 +113,7 @@ class Fillings:
         if not self._works or promised + where.length > SHARE * self._limit or not self._shelf.promise(where.length):
             return None
         try:
-            filling = Filling(key, chunk, where, self._directory.open_unnamed(key))
+            filling = Filling(key, chunk, where, self._shelf.open_unnamed(key))
         except OSError as error:
             self._shelf.give_back(where.length)
             self._failed(error)

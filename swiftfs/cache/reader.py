@@ -212,7 +212,7 @@ class Reader:
         """Closes the files that were evicted while open, so that the disk gets their bytes back; returns how many.
 
         To be called about once a second. It also notices when the table or the whole directory was made anew: a
-        removed cache stays lost to its writer, but the next writer makes another one under the same name.
+        writer whose cache was removed makes another one under the same name, or goes over to the one there.
         """
         if self._directory.replaced():
             self._reopen()

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
+from swiftfs.cache.directory import LOCK_WAIT
 from swiftfs.cache.table import Table, is_damage
 from swiftfs.errors import LocalFileError
 
@@ -22,10 +23,10 @@ log = logging.getLogger(__name__)
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
-def take_up(directory: CacheDirectory) -> tuple[Table, UseLock, Owner]:
+def take_up(directory: CacheDirectory, patience: float = LOCK_WAIT) -> tuple[Table, UseLock, Owner]:
     """Opens the cache for a new writer and brings table, files and sums together.
 
-    Raises LocalFileError when it cannot be used.
+    Raises LocalFileError when it cannot be used, or is another's alone for more than ``patience`` seconds.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -33,7 +34,7 @@ def take_up(directory: CacheDirectory) -> tuple[Table, UseLock, Owner]:
             opened.callback(lock.close)
             alone = lock.try_alone()
             if not alone:
-                lock.share()
+                lock.share(patience)
             table, remade = _open_table(directory, alone=alone)
             opened.callback(table.close)
             reap(directory, table)
@@ -43,7 +44,7 @@ def take_up(directory: CacheDirectory) -> tuple[Table, UseLock, Owner]:
                 table.sync()  # a power cut must not bring back the word that all is clean
                 if dirty or remade:
                     _sweep(directory, table)
-                lock.share()
+                lock.share(patience)
             owner = directory.new_owner()
         except (OSError, sqlite3.Error) as error:
             raise LocalFileError(

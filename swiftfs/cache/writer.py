@@ -8,7 +8,6 @@ alone who were told of it. A full or failing disk costs the cache, never a read:
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.cache.budget import plan_eviction, reserve, slab
-from swiftfs.cache.directory import CacheDirectory, read_all, write_all
+from swiftfs.cache.directory import LOCK_WAIT, CacheDirectory, read_all, write_all
 from swiftfs.cache.filling import Fillings
 from swiftfs.cache.names import (
     DEFAULT_CHUNK_SIZE,
@@ -25,16 +24,16 @@ from swiftfs.cache.names import (
     checksum,
     place,
 )
+from swiftfs.cache.pause import Pause
 from swiftfs.cache.pieces import Pieces
 from swiftfs.cache.start import leave, reap, take_up
-from swiftfs.cache.table import Row
+from swiftfs.cache.table import WAIT, Row
 from swiftfs.cache.verify import Verified, verify
+from swiftfs.errors import SwiftFSError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 256
 """Rows that are written at once without being asked: a transaction's fixed cost is then a small part."""
@@ -45,18 +44,11 @@ MOST_PENDING = 4096
 MOST_TOUCHED = 4096
 """Chunks whose use is not written yet; beyond, it is."""
 
-PAUSE = 1.0
-"""Least seconds without a try after the disk or the table failed: nothing is stored, committed or dropped meanwhile."""
-
-PAUSE_TIMES = 10
-"""And so many times as long as the failed try took, so that waiting for a sick disk, or for a table that a stopped
-process holds, takes less than a tenth of our time: readers wait for it, too."""
-
 CLEARED_AT_ONCE = 64
 """Files deleted in one transaction when all go: others cannot commit meanwhile, and a large file takes milliseconds."""
 
-WARNING_INTERVAL = 60.0
-"""Seconds between two warnings about a failing cache, and between two evictions for a disk that others filled."""
+ROOM_INTERVAL = 60.0
+"""Seconds between two evictions for a disk that others filled."""
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -103,20 +95,13 @@ class Writer:
         self._min_free = min_free
         self._chunk_size = chunk_size
         self._clock = clock
-        self._directory = CacheDirectory(path)
-        self.fillings = Fillings(self, self._directory, self._limit, chunk_size)
+        self.fillings = Fillings(self, limit, chunk_size)
         self._pending: dict[tuple[str, int], Row] = {}
         self._touched: dict[tuple[str, int], None] = {}
         self._closed = False
-        self._left = 0  # bytes reserved and not written, nor promised to one that is filled
-        self._resume_at = self._warn_at = self._make_room_at = clock()
-        try:
-            self._table, self._lock, self._owner = take_up(self._directory)
-        except BaseException:
-            self._directory.close()
-            raise
-        if limit:
-            self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
+        self._make_room_at = clock()
+        self._pause = Pause(path, clock)
+        self._begin(CacheDirectory(path), LOCK_WAIT)
 
     def close(self) -> None:
         """Writes the last rows and gives back what is reserved. A second call does nothing."""
@@ -154,6 +139,10 @@ class Writer:
         """So many of the bytes that were promised are not needed."""
         self._left += length
 
+    def open_unnamed(self, key: str) -> int:
+        """A descriptor of a new file without a name for an extent of ``key``. Raises OSError."""
+        return self._directory.open_unnamed(key)
+
     def name(self, descriptor: int, key: str, extent: int) -> None:
         """Gives a file without a name an extent's, noted before as having bytes that no row counts. Raises OSError."""
         self._owner.note(key, extent)
@@ -170,7 +159,7 @@ class Writer:
     def flush(self) -> None:
         """Writes the rows of what was stored and touched; in a pause they wait. To be called some twenty times a
         second."""
-        if not self._pauses():
+        if not self._pause.holds():
             self._settle()
 
     def touch(self, chunks: Iterable[tuple[str, int]]) -> None:
@@ -205,7 +194,7 @@ class Writer:
         for start in range(0, len(files), CLEARED_AT_ONCE):
             began = self._clock()
             freed += self._drop(files[start : start + CLEARED_AT_ONCE])
-            if self._pauses():
+            if self._pause.holds():
                 break
             time.sleep(self._clock() - began)
         return freed
@@ -278,7 +267,7 @@ class Writer:
         self._drop([(key, extent)])
 
     def _drop(self, files: list[tuple[str, int]]) -> int:
-        if self._pauses():
+        if self._pause.holds():
             return 0
         return self._guarded(lambda: self._transact(lambda left: self._unlink(files)), 0)
 
@@ -286,9 +275,33 @@ class Writer:
         if self._pending or self._touched:
             self._guarded(lambda: self._transact(lambda left: None), None)
 
-    def _pauses(self) -> bool:
-        """Whether disk and table failed a moment ago and are left alone."""
-        return self._clock() < self._resume_at
+    def _begin(self, directory: CacheDirectory, patience: float) -> None:
+        """Takes up the cache in ``directory``, which is closed when that fails. Raises LocalFileError."""
+        try:
+            self._table, self._lock, self._owner = take_up(directory, patience)
+        except BaseException:
+            directory.close()
+            raise
+        self._directory = directory
+        self._removed = False
+        self._left = 0  # bytes reserved and not written, nor promised to one that is filled
+        self._pending.clear()
+        self._touched.clear()
+        if self._limit:
+            self._guarded(lambda: self._grant(0), None)  # a lower limit than last time holds at once
+
+    def _begin_anew(self) -> bool:
+        """Goes over from the directory that was removed to the one that is there now, or makes it, with every check of
+        a start; whether that was done. Not while chunks are on their way: what is reserved for them is the old one's,
+        and they end soon, for none can be named there. Raises SwiftFSError.
+        """
+        if self.fillings.under_way:
+            return False
+        old = self._directory, self._table, self._lock, self._owner
+        self._begin(CacheDirectory(self._directory.path), WAIT)
+        leave(*old)
+        old[0].close()
+        return True
 
     def _store_rows(self, rows: list[Row], where: Place, data: bytes | bytearray | memoryview) -> bool:
         if not self._admits(len(rows), where.length):
@@ -310,10 +323,12 @@ class Writer:
 
     def _admits(self, rows: int, length: int) -> bool:
         """Whether so many rows and bytes can be taken now; the bytes are reserved then."""
-        if not self._limit or self._pauses() or len(self._pending) + rows > MOST_PENDING:
+        if not self._limit or self._pause.holds() or len(self._pending) + rows > MOST_PENDING:
+            return False
+        if self._removed and not self._begin_anew():
             return False
         if self._left < length and not self._reserved(length):
-            self._warn(f"{length} bytes do not fit beside what is reserved and what the disk must keep free")
+            self._pause.warn(f"{length} bytes do not fit beside what is reserved and what the disk must keep free")
             return False
         return True
 
@@ -365,7 +380,7 @@ class Writer:
         now = self._clock()
         if now < self._make_room_at:
             return False
-        self._make_room_at = now + WARNING_INTERVAL
+        self._make_room_at = now + ROOM_INTERVAL
 
         def act(left: int) -> int:
             victims = plan_eviction(self._table.least_recent(), max(need, slab(self._limit)))
@@ -397,14 +412,7 @@ class Writer:
         began = self._clock()
         try:
             return action()
-        except (OSError, sqlite3.Error) as error:
-            now = self._clock()
-            self._resume_at = now + max(PAUSE, PAUSE_TIMES * (now - began))
-            self._warn(str(error))
+        except (OSError, sqlite3.Error, SwiftFSError) as error:
+            self._removed = self._directory.removed()
+            self._pause.begin(began, str(error))
             return otherwise
-
-    def _warn(self, reason: str) -> None:
-        now = self._clock()
-        if now >= self._warn_at:
-            self._warn_at = now + WARNING_INTERVAL
-            log.warning("the cache %s cannot be written, reads go on without it: %s", self._directory.path, reason)

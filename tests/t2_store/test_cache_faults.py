@@ -18,6 +18,7 @@ from fakes.cache_disk import content_bytes, kill, stored_files
 from swiftfs.cache import directory, names, writer
 from swiftfs.cache import filling as filling_module
 from swiftfs.cache.names import PIECE_BYTES, ChunkRow
+from swiftfs.cache.outside import used_bytes
 from swiftfs.cache.reader import Reader
 from swiftfs.cache.verify import Verified
 from swiftfs.cache.writer import Writer
@@ -584,10 +585,10 @@ def test_a_sick_disk_is_left_alone_for_a_moment(
 
 
 @pytest.mark.row("C5")
-def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
-    open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_removed_cache_directory_costs_what_was_in_it(
+    open_writer: Callable[..., Writer], reader: Reader, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Reads miss, stores are refused, nothing raises; the next mount begins anew."""
+    """Reads miss, a store is refused, nothing raises; a moment later the cache is made anew, and its reader follows."""
     cache = open_writer()
     fill(cache, range(3))
     shutil.rmtree(tmp_path / "cache")
@@ -598,9 +599,93 @@ def test_a_removed_cache_directory_ends_the_cache_and_nothing_else(
     assert reader.read(key(1), SMALL, 0, 0, SMALL) is None
     cache.touch([(key(1), 0)])
     cache.flush()
-    again = open_writer()
-    fill(again, range(3))
+    clock.now += 1
+    fill(cache, range(5, 8))
+    reader.release_evicted()
+    assert body(5) == reader.read(key(5), SMALL, 0, 0, SMALL)
+    assert cache.info().bytes == content_bytes(tmp_path / "cache") == 3 * SMALL
+    assert cache.find(key(1), 0) is None
+    cache.close()
+    assert list(range(5, 8)) == in_cache(open_writer(), range(10))
     assert len(caplog.records) == 1
+
+
+@pytest.mark.row("C5")
+@pytest.mark.logs("cannot be written")
+def test_mounts_whose_cache_directory_was_removed_meet_again_in_one(
+    open_writer: Callable[..., Writer], tmp_path: Path, clock: Clock
+) -> None:
+    """Who comes second takes up what the first has made, and they keep one limit between them."""
+    writers = [open_writer(limit=32 * SMALL) for _ in range(2)]
+    shutil.rmtree(tmp_path / "cache")
+    writers.append(open_writer(limit=32 * SMALL))
+    fill(writers[2], range(3))
+    for number, each in enumerate(writers[:2]):
+        assert each.store(key(10), SMALL, 0, body(10)) is None
+        clock.now += 1
+        fill(each, range(20 * number + 20, 20 * number + 40))
+        info = each.info()
+        assert info.bytes == content_bytes(tmp_path / "cache") == used_bytes(tmp_path / "cache")
+        assert info.bytes + info.reserved <= 32 * SMALL
+        assert len(list((tmp_path / "cache/v1/owners").iterdir())) == number + 2
+
+    assert in_cache(writers[0], range(40, 60)) == list(range(40, 60))
+
+
+@pytest.mark.row("C5")
+@pytest.mark.logs("cannot be written")
+def test_what_is_on_its_way_into_a_removed_directory_is_waited_for(
+    open_writer: Callable[..., Writer], tmp_path: Path, clock: Clock
+) -> None:
+    """Chunks that come bit by bit cannot be finished there; when the last has ended, the cache is made anew, and
+    nothing reserved for them is counted in it."""
+    cache = open_writer(limit=20 * CHUNK)
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    shutil.rmtree(tmp_path / "cache")
+    for number in (2, 3):
+        assert cache.store(key(number), CHUNK, 0, body(number, CHUNK)) is None
+        clock.now += 1
+    assert cache.fillings.begin(key(1), LARGE, 1) is None
+    assert filling.write(body(1, CHUNK))
+    assert cache.fillings.finish(filling) is None
+    cache.fillings.abandon(filling)
+    filling = cache.fillings.begin(key(1), LARGE, 0)
+    assert filling is not None
+    assert filling.write(body(1, CHUNK))
+    assert cache.fillings.finish(filling) is not None
+    for number in range(10, 40):
+        assert cache.store(key(number), CHUNK, 0, body(number, CHUNK)) is not None
+        cache.flush()
+        info = cache.info()
+        assert info.bytes == content_bytes(tmp_path / "cache")
+        assert info.bytes + info.reserved <= 20 * CHUNK
+
+
+@pytest.mark.row("C5", "S3")
+@pytest.mark.logs("cannot be written")
+def test_a_directory_in_a_removed_ones_place_is_looked_at_as_at_the_start(
+    open_writer: Callable[..., Writer], tmp_path: Path, clock: Clock
+) -> None:
+    """One that others may write to, or with a link inside, is not taken up; when that is mended, it is."""
+    cache = open_writer()
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.store(key(1), SMALL, 0, body(1)) is None
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    clock.now += 1
+    assert cache.store(key(1), SMALL, 0, body(1)) is None
+    assert list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "cache").chmod(0o700)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache/v1").symlink_to(tmp_path / "elsewhere")
+    clock.now += 1
+    assert cache.store(key(1), SMALL, 0, body(1)) is None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (tmp_path / "cache/v1").unlink()
+    clock.now += 1
+
+    assert cache.store(key(1), SMALL, 0, body(1)) is not None
 
 
 @pytest.mark.row("C5")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fakes.cache_disk import content_bytes
 
-from swiftfs.cache import table
-from swiftfs.cache import writer as writer_module
+from swiftfs.cache import pause, table
 from swiftfs.cache.directory import CacheDirectory
 from swiftfs.cache.names import chunk_count
 from swiftfs.cache.outside import table_path, used_bytes
@@ -152,7 +151,7 @@ def test_waiting_for_a_table_that_is_held_takes_a_small_part_of_the_time(
     """However often rows are to be committed, chunks marked and others dropped, a stopped process costs its readers a
     tenth of the time; what was not committed is when the table is free."""
     monkeypatch.setattr(table, "WAIT", 0.1)
-    monkeypatch.setattr(writer_module, "PAUSE", 0.0)
+    monkeypatch.setattr(pause, "PAUSE", 0.0)
     writer = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
     holder = Writer(tmp_path, limit=LIMIT, chunk_size=CHUNK)
     assert writer.store("a" * 32, 100, 0, bytes(100)) is not None
