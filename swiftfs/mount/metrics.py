@@ -6,7 +6,6 @@ closes the connection; it runs in the file system process, so a scrape that is a
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import ipaddress
 import logging
@@ -17,6 +16,7 @@ from typing import Any
 import trio
 
 from swiftfs.errors import ConfigError, SwiftFSError, UsageError
+from swiftfs.mount.places import Bounded
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ LONGEST_REQUEST = 8192
 IDLE = 10.0
 """Seconds a client gets to ask and to take the answer."""
 MOST_CLIENTS = 8
-"""Connections served at once; the others wait."""
+"""Connections served at once. The others wait unaccepted: whoever reaches the port must not use up the descriptors
+that readers need."""
 
 Answer = Mapping[str, Any]
 Status = Callable[[Mapping[str, Any]], Awaitable[Answer]]
@@ -118,16 +119,21 @@ async def serve(
             ) from None
         listening.listen()
         task_status.started(int(listening.getsockname()[1]))
-        handler = functools.partial(_answer, status=status, places=trio.Semaphore(MOST_CLIENTS))
-        await trio.serve_listeners(handler, [trio.SocketListener(listening)])
+        places = trio.Semaphore(MOST_CLIENTS)
+        handler = functools.partial(_answer, status=status, places=places)
+        await trio.serve_listeners(handler, [Bounded(listening, places)])
 
 
 async def _answer(stream: trio.SocketStream, *, status: Status, places: trio.Semaphore) -> None:
-    """One client: one request, one reply. Whatever goes wrong stays in this connection."""
-    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        async with stream, places:
+    """One client: one request, one reply; gives its place back. Whatever goes wrong stays in this connection."""
+    try:
+        async with stream:
             with trio.move_on_after(IDLE):
                 await stream.send_all(await _reply(await _head(stream), status))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client has gone
+    finally:
+        places.release()
 
 
 async def _head(stream: trio.SocketStream) -> bytes:
@@ -151,11 +157,14 @@ async def _reply(head: bytes, status: Status) -> bytes:
         text = exposition(await status({}))
     except SwiftFSError as error:
         return _http("503 Service Unavailable", f"{error}\n")
+    except Exception:
+        log.exception("a request for metrics failed")
+        return _http("500 Internal Server Error", "internal error, see the mount's log\n")
     return _http("200 OK", text, with_body=method == b"GET")
 
 
 def _http(line: str, text: str, *, with_body: bool = True) -> bytes:
-    body = text.encode()
+    body = text.encode("utf-8", "backslashreplace")
     head = (
         f"HTTP/1.1 {line}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
