@@ -28,7 +28,7 @@ from swiftfs.mount import control, kernel, metrics
 from swiftfs.mount.mounts import find_mount
 from swiftfs.mount.ordering import Ordering
 from swiftfs.mount.refreshing import Refreshing
-from swiftfs.mount.warmer import Warmer
+from swiftfs.mount.warmer import Warmer, is_quick
 
 if TYPE_CHECKING:
     from swiftfs.fetch.protocol import Have, HavePieces, Refreshed
@@ -121,8 +121,7 @@ class _Session:
             try:
                 self._attach()
                 try:
-                    streams = {"order": self._ordering.take}
-                    await nursery.start(control.serve, settings.control_socket, self._commands(), streams)
+                    await nursery.start(control.serve, settings.control_socket, self._commands())
                     if settings.metrics is not None:
                         self._metrics_port = await nursery.start(metrics.serve, settings.metrics, self._status)
                     nursery.start_soon(self._signals, nursery)
@@ -245,8 +244,12 @@ class _Session:
         assert self._operations is not None
         return 0 if self._stopping else await fuse.invalidate(self._vfs, self._operations.inodes, changes)
 
-    def _commands(self) -> dict[str, control.Command]:
-        return {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command}
+    def _commands(self) -> control.Commands:
+        return control.Commands(
+            {"status": self._status, "refresh": self._refresh_command, "warm": self._warmer.command},
+            {"order": self._ordering.take},
+            quick=lambda request: request["command"] == "status" or is_quick(request),
+        )
 
     async def _status(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._vfs is not None

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from swiftfs.fs.vfs import Vfs
 
 
+def is_quick(request: Mapping[str, Any]) -> bool:
+    """Whether this is a ``warm`` that waits for nothing: only beginning a plan may have to."""
+    return request["command"] == "warm" and bool(request.get("cancel") or request.get("plan") is not None)
+
+
 class Warmer:
     """Answers for one mount."""
 
