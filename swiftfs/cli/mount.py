@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swiftfs.cli.asking import ASK_PATIENCE, LISTED_PATIENCE, ask_mount
+from swiftfs.cli.asking import LISTED_PATIENCE, ask_mount
 from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, LIMIT, PERMISSIONS, SIZE
 from swiftfs.cli.rclone_mount import rclone_flags
 from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
@@ -276,11 +277,14 @@ def umount(mountpoint: Path, lazy: bool) -> None:
         raise ConfigError(f"nothing is mounted on {where}")
     if not found.ours:
         raise ConfigError(f"{where} is a {found.fstype} mount, not one of swiftfs")
+    pid = None
     try:
-        pid = int(ask_mount(where, {"command": "status"}, ASK_PATIENCE)["pid"])
-    except SwiftFSError:
-        pid = None  # a dead mount: detach it all the same
-    command = ["fusermount3", "-u", *(["-z"] if lazy or pid is None else []), os.fspath(where)]
+        pid = _mount_process(where)
+    except Unavailable:
+        pass  # somebody listens, and that is no dead mount
+    except ConfigError:
+        lazy = lazy or _is_dead(where)
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), os.fspath(where)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=UNMOUNT_PATIENCE, check=False)
     if done.returncode != 0:
         from swiftfs.mount.holders import holders
@@ -288,13 +292,31 @@ def umount(mountpoint: Path, lazy: bool) -> None:
         using = holders(where)
         hint = f"in use by {', '.join(using)}; close them, or --lazy" if using else "close what uses it, or --lazy"
         raise SwiftFSError(f"cannot unmount {where}: {done.stderr.strip()}", hint=hint)
-    if pid is None or lazy:
+    if lazy:
+        return
+    if pid is None:
+        log.warning("%s is unmounted; its process is not known, so its end is not waited for", where)
         return
     limit = time.monotonic() + UNMOUNT_PATIENCE
     while os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
         if time.monotonic() > limit:
             raise Unavailable(f"process {pid} of the mount does not end", hint=f"see {_log_file(where)}")
         time.sleep(POLL)
+
+
+def _mount_process(where: Path) -> int:
+    """The process of the mount, which need not answer for that. Raises ConfigError when none listens, Unavailable."""
+    from swiftfs import config
+    from swiftfs.mount.ask import mount_process, socket_path
+
+    return mount_process(socket_path(config.runtime_directory(os.environ), where))
+
+
+def _is_dead(where: Path) -> bool:
+    """Whether nobody serves the mount any more. One whose socket is not found may be another user's, and alive."""
+    from swiftfs.mount.preflight import probe
+
+    return probe(where) in {errno.ENOTCONN, None}
 
 
 def _is_zombie(pid: int) -> bool:

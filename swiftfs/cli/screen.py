@@ -49,12 +49,13 @@ class Watch:
         self._kept.append((now, answer))
         then, old = self._kept[0]
         seconds = now - then
-        fetch, reads = answer["fetch"], answer["reads"]
+        reads = answer["reads"]
 
         def per_second(room: str, name: str) -> float:
-            grown = answer[room][name] - old[room][name]
+            if not seconds or answer[room] is None or old[room] is None:
+                return 0.0
             # A new fetch process counts from nothing again.
-            return max(0, grown) / seconds if seconds else 0.0
+            return float(max(0, answer[room][name] - old[room][name]) / seconds)
 
         hits, misses = reads["hits"] - old["reads"]["hits"], reads["misses"] - old["reads"]["misses"]
         return Rates(
@@ -63,13 +64,19 @@ class Watch:
             read_bytes=per_second("reads", "read_bytes"),
             opens=per_second("reads", "opens"),
             hit_rate=hits / (hits + misses) if hits + misses else None,
-            ahead=self._ahead(fetch["waiting"] + fetch["running"]),
+            ahead=self._ahead(_queued(answer)),
         )
 
     def _ahead(self, queued: int) -> float | None:
         """The share that is done of the longest queue since it was last empty."""
         self._queue_began = max(queued, self._queue_began) if queued else 0
         return 1 - queued / self._queue_began if queued else None
+
+
+def _queued(answer: Answer) -> int:
+    """Chunks that wait to be fetched or are; 0 when nobody can tell."""
+    fetch = answer["fetch"]
+    return int(fetch["waiting"] + fetch["running"]) if fetch else 0
 
 
 def size(count: float) -> str:
@@ -97,14 +104,11 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
     rows = [
         ("tree", f"{answer['files']:,} files, {answer['directories']:,} directories, {answer['bytes']:,} bytes"
                  + ("" if answer["whole"] else ", and what is being listed")),
-        ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
-                  f"{fetch['logins']:,} logins"),
-        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} done, "
-                     f"{fetch['failed_chunks']:,} failed"),
+        *_fetch_rows(answer),
         ("readers", f"{reads['opens']:,} opens, {reads['reads']:,} reads, {reads['read_bytes']:,} bytes, "
                     f"{reads['errors']:,} errors"),
         ("from the cache", f"{share} of {looked:,}; readers waited {reads['waited']:,.1f} s in all"),
-        ("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes"),
+        *([("cache", f"{fetch['cache_bytes']:,} of {fetch['cache_limit']:,} bytes")] if fetch else []),
         ("prefetch", f"{answer['prefetch']['mode']}, reading looks {answer['prefetch']['pattern']}"),
     ]  # fmt: skip
     if order := answer["prefetch"].get("order"):
@@ -112,10 +116,27 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
             ("order", f"{order['position']:,} of {order['files']:,} files, {order['bytes_ahead']:,} bytes ahead")
         )
     if answer["pin"]:
-        rows.append(("pinned to", f"{answer['pin']}, {fetch['drifted']:,} files are not in the store as they were"))
-    if fetch["hidden"]:
+        drifted = f", {fetch['drifted']:,} files are not in the store as they were" if fetch else ""
+        rows.append(("pinned to", f"{answer['pin']}{drifted}"))
+    if fetch and fetch["hidden"]:
         rows.append(("not shown", f"{fetch['hidden']:,} objects whose names no file can have, see --hidden"))
     return rows
+
+
+def _fetch_rows(answer: Answer) -> list[tuple[str, str]]:
+    """What the fetch process has done, or why that cannot be told."""
+    fetch = answer["fetch"]
+    if fetch is None:
+        return [
+            ("store", f"no figures: {answer['fetch_trouble']}"),
+            ("fetching", f"stands still; fetch processes replaced so far: {answer['fetch_restarts']:,}"),
+        ]
+    return [
+        ("store", f"{fetch['requests']:,} requests, {fetch['received']:,} bytes, {fetch['retries']:,} retries, "
+                  f"{fetch['logins']:,} logins"),
+        ("fetching", f"{fetch['running']:,} now, {fetch['waiting']:,} waiting, {fetch['fetched_chunks']:,} done, "
+                     f"{fetch['failed_chunks']:,} failed"),
+    ]  # fmt: skip
 
 
 def live(answer: Answer, rates: Rates) -> Group:
@@ -126,12 +147,15 @@ def live(answer: Answer, rates: Rates) -> Group:
 
     sums = _rows(answer)
     now = Table.grid(padding=(0, 2))
-    now.add_row("network", Text(f"{size(rates.received)}/s", style="bold"), f"{rates.requests:,.1f} requests/s")
+    if answer["fetch"] is None:
+        now.add_row("network", Text("not known", style="bold"), "")
+    else:
+        now.add_row("network", Text(f"{size(rates.received)}/s", style="bold"), f"{rates.requests:,.1f} requests/s")
     hit = "nothing read" if rates.hit_rate is None else f"{100 * rates.hit_rate:.1f} % from the cache"
     now.add_row("readers", f"{size(rates.read_bytes)}/s", f"{rates.opens:,.1f} opens/s, {hit}")
-    queued = answer["fetch"]["waiting"] + answer["fetch"]["running"]
+    queued = _queued(answer)
     if rates.ahead is None:
-        now.add_row("prefetch", "idle", "")
+        now.add_row("prefetch", "idle" if answer["fetch"] else "not known", "")
     else:
         full = round(BAR * rates.ahead)
         now.add_row("prefetch", f"{100 * rates.ahead:.0f} %", "━" * full + "─" * (BAR - full) + f" {queued:,} to fetch")

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 MOST_UNSENT = 4 * 1024 * 1024
 """Bytes that may wait to be sent before prefetch messages are dropped; demands always go."""
+STATUS_PATIENCE = 5.0
+"""Seconds that the counters of the fetch process are waited for, which has them at hand: whoever asks gives the mount
+ten seconds, and wants to see the rest when that process hangs."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between restarts of the fetch process: the first at once, so that readers wait less than 2 s."""
@@ -80,6 +83,7 @@ class FetchClient:
         self._questions = Questions(self._child)
         self._refreshes = 0
         self._ready = False
+        self._ended = "the fetch process has ended"
         self.restarts = 0
 
     @property
@@ -135,7 +139,8 @@ class FetchClient:
             if not started:
                 raise Unavailable(f"the fetch process ended with status {self._child.status()} before it was ready")
             self.restarts += 1
-            log.warning("the fetch process ended with status %s%s; starting another", self._child.status(), reason)
+            self._ended = f"the fetch process ended with status {self._child.status()}{reason}"
+            log.warning("%s; starting another", self._ended)
             await trio.sleep(pause)
             pause = min(max(FIRST_PAUSE, pause * 2), LONGEST_PAUSE)
 
@@ -229,8 +234,12 @@ class FetchClient:
         return answer
 
     async def status(self) -> Status:
-        """The fetch process's counters. Raises Unavailable when there is no answer in time."""
-        answer = await self._questions.ask(protocol.AskStatus(), Status, patience=self._hello.deadline)
+        """The fetch process's counters. Raises Unavailable when there is no answer in time, and at once while no
+        process is ready: it says then how the last one ended, for the next may fare no better."""
+        if not self._ready:
+            raise Unavailable(f"{self._ended}; another is being started")
+        patience = min(STATUS_PATIENCE, self._hello.deadline)
+        answer = await self._questions.ask(protocol.AskStatus(), Status, patience=patience)
         assert isinstance(answer, Status)
         return answer
 

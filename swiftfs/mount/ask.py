@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ LONGEST_PATH = 107
 """Bytes of a Unix socket's path: ``sun_path`` has 108, the last of them zero (unix(7))."""
 LONGEST_LINE = 1024 * 1024
 """Bytes of one request or reply: ``warm`` with thousands of paths."""
+CONNECT_PATIENCE = 5.0
+"""Seconds for a connection, which the kernel makes by itself."""
+_CREDENTIALS = struct.Struct("3i")
+"""``struct ucred``: process, user, group (unix(7))."""
+_NONE_THERE = "no swiftfs mount is there"
 
 
 def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
@@ -32,6 +38,26 @@ def socket_path(runtime_directory: Path, mountpoint: Path) -> Path:
             hint="set XDG_RUNTIME_DIR to a directory with a shorter path",
         )
     return path
+
+
+def mount_process(path: Path) -> int:
+    """The process that listens at ``path``, as the kernel knows it: also of one that answers nothing.
+
+    Raises ConfigError when no mount listens there, Unavailable when it cannot be told which process does.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(CONNECT_PATIENCE)
+        try:
+            connection.connect(os.fspath(path))
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise ConfigError(_NONE_THERE, hint="see 'swiftfs mount --help'") from None
+        except OSError as error:
+            raise Unavailable(f"the mount does not answer: {error.strerror or 'it took too long'}") from None
+    process: int = _CREDENTIALS.unpack(raw)[0]
+    if not process:
+        raise Unavailable("the mount's process is not one of this machine's, or of this container's")
+    return process
 
 
 def ask(
@@ -55,7 +81,7 @@ def ask(
             with connection.makefile("rb") as answers:
                 line = answers.readline(LONGEST_LINE)
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ConfigError("no swiftfs mount is there", hint="see 'swiftfs mount --help'") from None
+            raise ConfigError(_NONE_THERE, hint="see 'swiftfs mount --help'") from None
         except OSError as error:
             raise Unavailable(f"the mount does not answer: {error.strerror or 'it took too long'}") from None
     try:

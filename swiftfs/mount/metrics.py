@@ -32,13 +32,19 @@ that readers need."""
 Answer = Mapping[str, Any]
 Status = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
-_METRICS: tuple[tuple[str, str, str, Callable[[Answer], float | int]], ...] = (
+
+def _of_fetch(name: str) -> Callable[[Answer], int | None]:
+    """A figure of the fetch process; None while that tells none."""
+    return lambda answer: answer["fetch"][name] if answer["fetch"] else None
+
+
+_METRICS: tuple[tuple[str, str, str, Callable[[Answer], float | int | None]], ...] = (
     ("uptime_seconds", "gauge", "Seconds since the mount was made.", lambda a: a["uptime"]),
     ("files", "gauge", "Files in the tree.", lambda a: a["files"]),
     ("directories", "gauge", "Directories in the tree.", lambda a: a["directories"]),
     ("dataset_bytes", "gauge", "Bytes of all files in the tree.", lambda a: a["bytes"]),
-    ("hidden_objects", "gauge", "Objects that the tree does not show.", lambda a: a["fetch"]["hidden"]),
-    ("drifted_files", "gauge", "Files of a pinned dataset that changed.", lambda a: a["fetch"]["drifted"]),
+    ("hidden_objects", "gauge", "Objects that the tree does not show.", _of_fetch("hidden")),
+    ("drifted_files", "gauge", "Files of a pinned dataset that changed.", _of_fetch("drifted")),
     ("known_inodes", "gauge", "Inodes that the kernel knows.", lambda a: a["known_inodes"]),
     ("fuse_requests_total", "counter", "Requests of the kernel.", lambda a: a["fuse_requests"]),
     ("opens_total", "counter", "Files opened.", lambda a: a["reads"]["opens"]),
@@ -48,29 +54,35 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Answer], float | int]], ...] = (
     ("cache_misses_total", "counter", "Chunks that readers waited for.", lambda a: a["reads"]["misses"]),
     ("read_wait_seconds_total", "counter", "Seconds that readers waited.", lambda a: a["reads"]["waited"]),
     ("read_errors_total", "counter", "Requests that failed.", lambda a: a["reads"]["errors"]),
+    ("fetch_process_up", "gauge", "Whether the fetch process tells its figures.", lambda a: int(bool(a["fetch"]))),
     ("fetch_restarts_total", "counter", "Fetch processes that had to be replaced.", lambda a: a["fetch_restarts"]),
-    ("store_requests_total", "counter", "HTTP requests to the store.", lambda a: a["fetch"]["requests"]),
-    ("store_received_bytes_total", "counter", "Bytes from the store.", lambda a: a["fetch"]["received"]),
-    ("store_retries_total", "counter", "Requests sent again.", lambda a: a["fetch"]["retries"]),
-    ("logins_total", "counter", "Logins at Keystone.", lambda a: a["fetch"]["logins"]),
-    ("fetched_chunks_total", "counter", "Chunks fetched.", lambda a: a["fetch"]["fetched_chunks"]),
-    ("fetched_pieces_total", "counter", "Pieces of chunks fetched.", lambda a: a["fetch"]["fetched_pieces"]),
-    ("failed_chunks_total", "counter", "Chunks that could not be fetched.", lambda a: a["fetch"]["failed_chunks"]),
-    ("fetches_waiting", "gauge", "Chunks that wait to be fetched.", lambda a: a["fetch"]["waiting"]),
-    ("fetches_running", "gauge", "Chunks that are being fetched.", lambda a: a["fetch"]["running"]),
-    ("cache_bytes", "gauge", "Bytes in the cache, of all mounts that share it.", lambda a: a["fetch"]["cache_bytes"]),
-    ("cache_limit_bytes", "gauge", "Most bytes that the cache may hold.", lambda a: a["fetch"]["cache_limit"]),
+    ("store_requests_total", "counter", "HTTP requests to the store.", _of_fetch("requests")),
+    ("store_received_bytes_total", "counter", "Bytes from the store.", _of_fetch("received")),
+    ("store_retries_total", "counter", "Requests sent again.", _of_fetch("retries")),
+    ("logins_total", "counter", "Logins at Keystone.", _of_fetch("logins")),
+    ("fetched_chunks_total", "counter", "Chunks fetched.", _of_fetch("fetched_chunks")),
+    ("fetched_pieces_total", "counter", "Pieces of chunks fetched.", _of_fetch("fetched_pieces")),
+    ("failed_chunks_total", "counter", "Chunks that could not be fetched.", _of_fetch("failed_chunks")),
+    ("fetches_waiting", "gauge", "Chunks that wait to be fetched.", _of_fetch("waiting")),
+    ("fetches_running", "gauge", "Chunks that are being fetched.", _of_fetch("running")),
+    ("cache_bytes", "gauge", "Bytes in the cache, of all mounts that share it.", _of_fetch("cache_bytes")),
+    ("cache_limit_bytes", "gauge", "Most bytes that the cache may hold.", _of_fetch("cache_limit")),
 )  # fmt: skip
 
 
 def exposition(answer: Answer) -> str:
-    """A mount's status as exposition text; every figure is labelled with its remote path and its mountpoint."""
+    """A mount's status as exposition text; every figure is labelled with its remote path and its mountpoint.
+
+    Figures of the fetch process that are not known are left out: a gap in a graph is true, a nought is not.
+    """
     labels = f'{{remote="{_escaped(answer["remote"])}",mountpoint="{_escaped(answer["mountpoint"])}"}}'
     lines = []
     for name, kind, text, figure in _METRICS:
-        lines.append(f"# HELP swiftfs_{name} {text}")
-        lines.append(f"# TYPE swiftfs_{name} {kind}")
-        lines.append(f"swiftfs_{name}{labels} {figure(answer)}")
+        value = figure(answer)
+        if value is not None:
+            lines.append(f"# HELP swiftfs_{name} {text}")
+            lines.append(f"# TYPE swiftfs_{name} {kind}")
+            lines.append(f"swiftfs_{name}{labels} {value}")
     return "\n".join(lines) + "\n"
 
 

@@ -255,7 +255,7 @@ class _Session:
         assert self._vfs is not None
         assert self._operations is not None
         totals = self._vfs.totals()
-        fetch = await self._fetch.status()
+        fetch, trouble = await self._fetch_status()
         now = time.monotonic()
         return {
             "remote": self._settings.fsname,
@@ -283,8 +283,17 @@ class _Session:
             ],
             "index": self._index_path,
             "metrics_port": self._metrics_port,
-            "fetch": {name: getattr(fetch, name) for name in fetch.__struct_fields__},
+            "fetch": fetch,
+            "fetch_trouble": trouble,
         }
+
+    async def _fetch_status(self) -> tuple[Mapping[str, Any] | None, str | None]:
+        """The figures of the fetch process; None where they cannot be had, and why: that is when users look."""
+        try:
+            found = await self._fetch.status()
+        except SwiftFSError as error:
+            return None, str(error)
+        return {name: getattr(found, name) for name in found.__struct_fields__}, None
 
     async def _refresh_command(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self._last_refresh = time.monotonic()

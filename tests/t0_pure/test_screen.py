@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swiftfs.cli.screen import Watch, live, size
+from swiftfs.cli.screen import Watch, in_words, live, size
 from swiftfs.errors import UsageError
 from swiftfs.mount.metrics import exposition, listen_address
 
@@ -71,6 +71,40 @@ def test_the_screen_shows_rates_and_the_slowest_reads_as_they_are_named() -> Non
     assert "[slow] one" in text
     assert "1.250 s" in text
     assert "3 to fetch" in text
+
+
+def without_fetch_process() -> dict[str, Any]:
+    """A mount's answer while its fetch process cannot be started."""
+    return {**answer(hits=3, misses=1), "fetch": None, "fetch_trouble": "Keystone is away", "fetch_restarts": 4}
+
+
+@pytest.mark.parametrize("pin", ["", "d1935"])
+def test_a_fetch_process_that_tells_nothing_is_said_and_hides_nothing_else(pin: str) -> None:
+    """The words and the live screen say why there are no figures of it, and show those of the readers; rates begin
+    anew when it is back."""
+    watch, down = Watch(), without_fetch_process() | {"pin": pin}
+    watch.see(0.0, answer(received=100, waiting=9))
+    rates = watch.see(1.0, down)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(live(down, rates))
+
+    for text in (console.export_text(), in_words(down)):
+        assert "no figures: Keystone is away" in text
+        assert "replaced so far: 4" in text
+        assert "75.0 % of 4" in text
+        assert pin in text
+    assert (rates.received, rates.ahead) == (0.0, None)
+    assert watch.see(2.0, answer(received=50)).received == 0.0
+
+
+def test_unknown_figures_are_left_out_of_the_exposition() -> None:
+    """Without the fetch process its figures are absent, not nought, and one says that it is away."""
+    lines = exposition(without_fetch_process()).splitlines()
+    figures = {line.partition("{")[0]: line.rpartition(" ")[2] for line in lines if line[0] != "#"}
+
+    assert figures["swiftfs_fetch_process_up"] == "0"
+    assert figures["swiftfs_cache_hits_total"] == "3"
+    assert not any("store" in name for name in figures)
 
 
 def test_sizes_are_decimal() -> None:

@@ -225,6 +225,29 @@ async def test_questions_are_answered() -> None:
 
 
 @pytest.mark.trio
+async def test_figures_are_not_waited_for_as_long_as_a_read() -> None:
+    """Whoever asks for the status of a fetch process that hangs is told so long before the deadline of a read."""
+    async with running("silent", deadline=600) as asked:
+        with trio.fail_after(AT_ONCE), pytest.raises(Unavailable, match="does not answer"):
+            await asked.client.status()
+
+
+@pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
+async def test_figures_of_a_process_that_cannot_be_started_are_an_error_that_says_why() -> None:
+    """At once, and with what ended the last attempt."""
+    async with running("ok", refusals=[errno.EAGAIN] * 1000) as asked:
+        os.kill(asked.started[0], signal.SIGKILL)
+        with trio.fail_after(AT_ONCE):
+            while True:
+                await trio.sleep(0.01)
+                if asked.client.restarts > 1:
+                    break
+            with pytest.raises(Unavailable, match="not now; another is being started"):
+                await asked.client.status()
+
+
+@pytest.mark.trio
 async def test_messages_that_nobody_waits_for_never_block() -> None:
     """However much is asked for ahead, the asker goes on at once and memory stays bounded."""
     async with running("ok") as asked:

@@ -360,7 +360,8 @@ class MountMachine(StoreMachine):
 
         def is_replaced() -> bool:
             try:
-                return bool(self.ask("status")["fetch_pid"] != pid)
+                status = self.ask("status")
+                return bool(status["fetch_pid"] != pid and status["fetch"])
             except SwiftFSError:
                 return False
 
@@ -418,8 +419,8 @@ class MountMachine(StoreMachine):
             return
 
         def at_rest() -> dict[str, Any] | None:
-            fetch: dict[str, Any] = self.ask("status")["fetch"]
-            return None if fetch["running"] or fetch["waiting"] else fetch
+            fetch: dict[str, Any] | None = self.ask("status")["fetch"]
+            return None if not fetch or fetch["running"] or fetch["waiting"] else fetch
 
         fetch = until(at_rest, DEADLINE + LATE)
         assert fetch is not None

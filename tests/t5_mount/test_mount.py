@@ -315,6 +315,21 @@ def test_a_busy_mount_names_who_uses_it(dataset: Dataset) -> None:
         assert len(done.err.splitlines()) == 1
 
 
+def test_a_live_mount_whose_socket_is_not_found_is_not_detached_from_its_readers(dataset: Dataset) -> None:
+    """With another runtime directory, as root has one, umount asks the mount itself whether it is dead."""
+    mountpoint, elsewhere = dataset.mount(), dataset.work / "elsewhere"
+    elsewhere.mkdir(0o700)
+    environ = {**dataset.environ, "XDG_RUNTIME_DIR": str(elsewhere)}
+    with open(next(mountpoint.rglob("*.jpg")), "rb"):
+        done = run("swiftfs", "umount", mountpoint, environ=environ)
+        assert os.path.ismount(mountpoint)
+    told = run("swiftfs", "umount", mountpoint, environ=environ)
+
+    assert (done.code, told.code) == (1, 0)
+    assert "its end is not waited for" in told.err
+    assert not os.path.ismount(mountpoint)
+
+
 @pytest.mark.row("P3")
 def test_a_mount_in_the_foreground_ends_with_ctrl_c(dataset: Dataset) -> None:
     """Without --daemon the command serves until SIGINT, then unmounts and exits with 0."""

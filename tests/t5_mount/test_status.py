@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from fakes.programs import check, run, swift_environ, tree_of
+from fakes.programs import check, run, swift_environ, tree_of, until
 
 from .conftest import Dataset
 
@@ -93,6 +93,42 @@ def test_prometheus_is_answered_on_loopback_only(dataset: Dataset) -> None:
     assert samples["swiftfs_cache_misses_total"] == str(sum(map(bool, content.values())))
     listening = check("ss", "-Hltn", f"sport = :{port}", environ=dataset.environ)
     assert [line.split()[3] for line in listening.splitlines()] == [f"127.0.0.1:{port}"]
+
+
+def test_a_mount_whose_fetch_process_cannot_be_started_tells_so_and_is_not_detached(dataset: Dataset) -> None:
+    """With Keystone gone and the fetch process killed, the status, its screen and the figures answer, without those of
+    the fetch process and with the reason; umount leaves the mount alone that is in use, and waits for the end of one
+    that is not."""
+    config, well = dataset.work / "rclone.conf", dataset.cloud.rclone_conf.read_text()
+    config.touch(0o600)
+    config.write_text(well)
+    dataset.stack.callback(config.write_text, well)
+    dataset.environ = {**dataset.environ, "RCLONE_CONFIG": str(config)}
+    mountpoint = dataset.mount("--metrics-addr", "0", "--refresh", "off", "--prefetch", "off")
+    path = max(mountpoint.rglob("*.jpg"), key=lambda found: found.stat().st_size)
+    path.read_bytes()
+    before = dataset.status(mountpoint)
+    config.write_text(re.sub(r"(?m)^auth = .*$", "auth = http://127.0.0.1:1/v3", well))
+    os.kill(before["fetch_pid"], signal.SIGKILL)
+    until(lambda: dataset.status(mountpoint)["fetch_restarts"] > 1)
+
+    status = dataset.status(mountpoint)
+    words = check("swiftfs", "status", mountpoint, environ=dataset.environ)
+    address = f"http://127.0.0.1:{before['metrics_port']}/metrics"
+    with urllib.request.urlopen(address, timeout=60) as response:
+        figures = response.read().decode()
+    with path.open("rb"):
+        busy = run("swiftfs", "umount", mountpoint, environ=dataset.environ)
+        assert os.path.ismount(mountpoint)
+    until(lambda: run("swiftfs", "umount", mountpoint, environ=dataset.environ).code == 0)
+
+    assert (status["fetch"], status["reads"]["misses"]) == (None, 1)
+    assert "Keystone" in status["fetch_trouble"]
+    assert "Keystone" in words
+    assert re.search(r"^swiftfs_fetch_process_up\{.*\} 0$", figures, re.MULTILINE)
+    assert (busy.code, str(os.getpid()) in busy.err) == (1, True)
+    assert not os.path.ismount(mountpoint)
+    assert not os.path.exists(f"/proc/{before['pid']}/exe")
 
 
 def test_a_port_that_is_taken_is_told_before_the_mount_is_there(dataset: Dataset) -> None:
