@@ -66,11 +66,14 @@ class Started:
 
 
 def spawn(sock: socket.socket) -> Process:
-    """Start ``python -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it."""
+    """Start ``python -P -m swiftfs.fetch FD``; secrets are neither in its arguments nor sent to it.
+
+    Without ``-P`` it would import from the directory in which the mount was made first: a file ``random.py`` there
+    would be run, with the credentials at hand, in the place of Python's own.
+    """
     descriptor = sock.fileno()
-    return subprocess.Popen(
-        [sys.executable, "-m", "swiftfs.fetch", str(descriptor)], pass_fds=[descriptor], stdin=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-P", "-m", "swiftfs.fetch", str(descriptor)]
+    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
 
 
 def start(how: Spawn = spawn) -> Started:

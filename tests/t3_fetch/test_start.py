@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import swiftfs
 from swiftfs.fetch.start import Forked
+
+PACKAGE = Path(swiftfs.__file__).parent
 
 HELLO = """
 import json, logging, os, socket, sys
@@ -103,6 +106,31 @@ def test_a_child_is_killed_waited_for_and_never_killed_again() -> None:
         os.kill(pid, 0)
     child.kill()
     assert (child.poll(), child.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
+
+
+FOREIGN = ("random", "msgspec", "asyncio", "swiftfs")
+"""Modules that a fetch process imports, and that may be files of a user's directory by name."""
+
+ANEW = HELLO.replace("start_early(main)", "start()").replace("import start_early", "import start")
+"""A program that starts a fetch process anew, not as a fork."""
+
+
+def test_a_process_that_is_started_anew_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    """Files there that are called as modules neither break it nor are run: it begins, and says what a fork says."""
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in FOREIGN:
+        (here / f"{name}.py").write_text("open('was-run', 'w').close()\nraise SystemExit(3)\n")
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE.parent)}
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ANEW + FAILS, str(tmp_path)],
+        env=environ, cwd=here, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)[0] == "StartFailed"
+    assert not (here / "was-run").exists()
 
 
 NEVER_GREETED = """
