@@ -20,7 +20,10 @@ TICKS = 20
 """Ticks in the patience: what one late tick can err by is a twentieth."""
 DEADLINES = 2.0
 """The patience in deadlines. A loop that turns answers within milliseconds, however busy its readers keep it: each of
-its requests has a deadline, and no step between two awaits takes a thousandth of one."""
+its requests has a deadline, and no step between two awaits takes long."""
+LEAST_PATIENCE = 30.0
+"""Seconds of the patience at the least. That a deadline is short says how long a reader waits for the store, not how
+long a disk or a machine out of memory may hold up a process, which must not be killed for that."""
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 _MOUNTINFO = re.compile(r"\d+ \d+ \d+:(\d+) \S+ (\S+) .* - fuse\.swiftfs ")
 
@@ -41,9 +44,14 @@ class Watchdog:
         return self.silent > TICKS
 
 
+def patience(deadline: float) -> float:
+    """Seconds of silence after which a process is given up."""
+    return max(DEADLINES * deadline, LEAST_PATIENCE)
+
+
 def tick_seconds(deadline: float) -> float:
     """How long a tick is."""
-    return DEADLINES * deadline / TICKS
+    return patience(deadline) / TICKS
 
 
 def connection_of(mountinfo: str, mountpoint: str) -> int | None:

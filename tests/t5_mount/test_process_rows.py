@@ -18,6 +18,8 @@ from fakes.clock import WrongClock
 from fakes.fault_proxy import EditPage, Fault, FaultProxy, Stall
 from fakes.programs import PATIENCE, check, mount_status, mounted, run, through, tree_of, until, write_tree
 
+from swiftfs.fetch.watchdog import patience
+
 from .conftest import Dataset
 
 pytestmark = [pytest.mark.cloud, pytest.mark.fuse]
@@ -242,8 +244,8 @@ def test_a_reader_that_is_interrupted_goes_at_once_and_leaves_nothing(
 
 @pytest.mark.row("P15")
 def test_a_machine_that_was_suspended_goes_on(dataset: Dataset) -> None:
-    """Both processes stopped for several deadlines, as by a suspend, and let go: the same processes serve right bytes,
-    also to a reader that was waiting."""
+    """Both processes stopped for longer than either waits for the other, as by a suspend, and let go: the same ones
+    serve right bytes, also to a reader that was waiting."""
     deadline = 6  # its quarter is the stall timer, which a busy store must keep
     mountpoint = dataset.mount("--deadline", f"{deadline}s", "--prefetch", "off", "--refresh", "1s")
     before = dataset.status(mountpoint)
@@ -252,7 +254,7 @@ def test_a_machine_that_was_suspended_goes_on(dataset: Dataset) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     reader = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
-    time.sleep(3 * deadline)  # the watchdog would give up after two of them
+    time.sleep(1.1 * patience(deadline))
     for pid in reversed(pids):
         os.kill(pid, signal.SIGCONT)
 
