@@ -7,14 +7,16 @@ task and who owns what.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 
 GRACE = 5.0
 """Seconds that reads under way have when the mount is told to end; then they fail."""
+LEAVING = 3.0
+"""Seconds for ``fusermount3``, which asks the kernel alone, when the mount is told to end for the second time."""
 HOUSEKEEPING = 1.0
 """Seconds between two looks at what is due: recency to tell, a refresh that a stale read asked for."""
 STALE_REFRESH_PAUSE = 5.0
@@ -83,6 +87,7 @@ class _Session:
         self._stopping = False
         self._serving = trio.CancelScope()
         self._asks_opens = True
+        self._device: str | None = None
         self._index_path = ""
         self._metrics_port: int | None = None
 
@@ -135,6 +140,7 @@ class _Session:
                         await fuse.serve()
                 finally:
                     fuse.unmount()
+                    self._device = None
                     log.info("unmounted %s", settings.mountpoint)
             finally:
                 cache.close()
@@ -157,6 +163,8 @@ class _Session:
             raise SwiftFSError(
                 f"cannot mount on {settings.mountpoint}: {error}", hint="'swiftfs doctor' says what is missing"
             ) from None
+        found = find_mount(settings.mountpoint)
+        self._device = found.device if found is not None else None
         log.info("mounted %s on %s", settings.fsname, settings.mountpoint)
 
     async def _announce(self) -> None:
@@ -170,10 +178,9 @@ class _Session:
 
     def _tune_kernel(self) -> None:
         """After the mount has answered: the kernel takes its defaults anew when it is told what libfuse can do."""
-        found = find_mount(self._settings.mountpoint)
-        if self._settings.tune_kernel and found is not None:
+        if self._settings.tune_kernel and self._device is not None:
             opens = "asks for each open" if self._asks_opens else "opens without asking"
-            log.info("kernel: %s; %s", kernel.tune(found.device), opens)
+            log.info("kernel: %s; %s", kernel.tune(self._device), opens)
 
     async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
@@ -182,11 +189,22 @@ class _Session:
                     nursery.start_soon(self._refresh)
                     continue
                 if self._stopping:
-                    os._exit(128 + number)
+                    self._leave(128 + number)
                 self._stopping = True
                 log.info("%s: unmounting", signal.Signals(number).name)
                 fuse.stop()
                 self._serving.deadline = trio.current_time() + GRACE
+
+    def _leave(self, code: int) -> NoReturn:
+        """End now, whatever is under way, but leave no dead mount behind. Another that has come to lie on the
+        mountpoint is not ours to detach."""
+        found = find_mount(self._settings.mountpoint)
+        if found is not None and found.device == self._device:
+            command = ["fusermount3", "-u", "-z", "-q", os.fspath(self._settings.mountpoint)]
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                # Not ``run``, which waits for the end of what it has killed: that may be stuck in the kernel.
+                subprocess.Popen(command, stdin=subprocess.DEVNULL).wait(LEAVING)
+        os._exit(code)
 
     async def _housekeeping(self, nursery: trio.Nursery) -> None:
         assert self._vfs is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from fakes.fault_proxy import Fault, FaultProxy, Stall
-from fakes.programs import check, mount_status, through, until, write_tree
+from fakes.programs import check, mount_status, through, until, words_of, write_tree
 
 from swiftfs.localcloud import Cloud
 from swiftfs.mount.session import GRACE
@@ -60,4 +61,35 @@ def test_sigterm_ends_a_mount_whose_reads_and_listing_wait(cloud: Cloud, tmp_pat
         assert outcome[0] in {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EINTR}
         assert not os.path.ismount(mountpoint)
         assert str(mountpoint) not in Path("/proc/mounts").read_text()
+        check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
+
+
+def test_a_second_ctrl_c_leaves_no_dead_mount_behind(cloud: Cloud, tmp_path: Path) -> None:
+    """A mount in the foreground whose reads wait for a store that says nothing ends at once at the second SIGINT: the
+    mountpoint is a plain directory again, the reader gets an error, and no process is left."""
+    with FaultProxy(cloud.storage_url) as proxy:
+        environ = through(cloud, proxy.url, tmp_path)
+        tree = write_tree(tmp_path / "tree", {"a": b"1" * 1000})
+        check("swiftfs", "load", tree, f"local:{CONTAINER}", environ=environ)
+        mountpoint, log = tmp_path / "mnt", tmp_path / "log"
+        mountpoint.mkdir()
+        options = ["--deadline", "300s", "--prefetch", "off", "--refresh", "off"]
+        words = words_of(["swiftfs", "-v", "mount", f"local:{CONTAINER}", mountpoint, *options])
+        with log.open("wb") as written:
+            process = subprocess.Popen(words, env=environ, stderr=written)
+        until(lambda: " is ready" in log.read_text())
+        fetch_pid = mount_status(mountpoint, environ=environ)["fetch_pid"]
+        with proxy.broken(Fault(Stall(), count=None)):
+            reader = subprocess.Popen(["cat", mountpoint / "a"], stderr=subprocess.PIPE)
+            until(lambda: proxy.played() >= 1)
+            process.send_signal(signal.SIGINT)
+            until(lambda: "unmounting" in log.read_text())
+            process.send_signal(signal.SIGINT)
+            code = process.wait(SOON)
+            said = reader.communicate(timeout=SOON)[1]
+            until(lambda: not os.path.exists(f"/proc/{fetch_pid}/exe"), SOON)
+        assert code == 128 + signal.SIGINT
+        assert b"cat:" in said
+        assert str(mountpoint) not in Path("/proc/mounts").read_text()
+        assert os.listdir(mountpoint) == []
         check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
