@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -15,6 +16,7 @@ from swiftfs.cli.load_options import load_options, options_from, rate_from
 from swiftfs.cli.parameters import DURATION, KIB_SIZE
 from swiftfs.cli.saying import is_logged, is_quiet, show_moves
 from swiftfs.config.settings import DEFAULT_CHECKERS, DEFAULT_STREAMS, DEFAULT_TRANSFERS
+from swiftfs.errors import LocalFileError
 
 if TYPE_CHECKING:
     from swiftfs.config import Remote, RemotePath
@@ -262,7 +264,7 @@ async def _run(
     display: Display,
     rate: RateLimit | None,
 ) -> LoadResult:
-    from swiftfs.config.directories import state_directory
+    from swiftfs.config import make_private, state_directory
     from swiftfs.load.sources import opened_source
     from swiftfs.swift.client import open_client
 
@@ -279,6 +281,9 @@ async def _run(
         request = LoadRequest(source, **options)
         place = f"{await client.storage_url()}/{request.container}/{request.prefix}"
         path = None if request.dry_run else journal_path(state_directory(os.environ), origin, place)
+        if path is not None:
+            with contextlib.suppress(LocalFileError):  # the journal says what it can do without a disk
+                make_private(path.parent, os.environ)
         journal = Journal(path)
         try:
             return await load_directory(client, request, display, journal=journal)

@@ -142,6 +142,10 @@ def mount(source: str, mountpoint: Path, **given: Any) -> None:
     from swiftfs.mount import daemonize
 
     log_file = Path(os.path.abspath(given["log_file"])) if given["log_file"] else _log_file(settings.mountpoint)
+    if not given["log_file"]:
+        from swiftfs.config import make_private
+
+        make_private(log_file.parent, os.environ)
 
     def serve(ready: Callable[[], None]) -> None:
         _log_as_daemon()
@@ -187,12 +191,14 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
         config.find_remote(path.remote, os.environ)
     where = real_mountpoint(mountpoint)
     cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
+    index_dir, runtime_dir = config.state_directory(os.environ) / "index", config.runtime_directory(os.environ)
+    for directory in (cache_dir, index_dir, runtime_dir):
+        config.make_private(directory, os.environ)
     size = given["vfs_cache_max_size"] if given["cache_size"] is None else given["cache_size"]
     if size is None:
         from swiftfs.cache.budget import default_limit
         from swiftfs.cache.outside import used_bytes
 
-        cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         size = default_limit(shutil.disk_usage(cache_dir).free, used_bytes(cache_dir))
     if given["order_file"] and given["prefetch"] in {"all", "off"}:
         raise UsageError(f"--order-file tells what to fetch ahead, and --prefetch {given['prefetch']} does not ask")
@@ -223,8 +229,8 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
         cache_dir=cache_dir,
         cache_size=size,
         cache_min_free=given["cache_min_free"] if min_free is None else min_free,
-        index_dir=config.state_directory(os.environ) / "index",
-        control_socket=socket_path(config.runtime_directory(os.environ), where),
+        index_dir=index_dir,
+        control_socket=socket_path(runtime_dir, where),
         chunk_size=given["chunk_size"],
         streams=given["vfs_read_chunk_streams"] or given["streams"],
         deadline=_seconds(given["deadline"]),

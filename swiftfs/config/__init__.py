@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swiftfs.config.directories import cache_directory, runtime_directory, state_directory
+    from swiftfs.config.directories import cache_directory, make_private, runtime_directory, state_directory
     from swiftfs.config.lookup import configured_remotes, find_remote
     from swiftfs.config.remote import Remote
     from swiftfs.config.remote_path import RemotePath, parse_remote_path
@@ -23,6 +23,7 @@ _MODULES = {
     "cache_directory": "directories",
     "configured_remotes": "lookup",
     "find_remote": "lookup",
+    "make_private": "directories",
     "parse_remote_path": "remote_path",
     "runtime_directory": "directories",
     "state_directory": "directories",
@@ -34,6 +35,7 @@ __all__ = [
     "cache_directory",
     "configured_remotes",
     "find_remote",
+    "make_private",
     "parse_remote_path",
     "runtime_directory",
     "state_directory",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from swiftfs.config import make_private
 from swiftfs.errors import Unavailable
 
 PRIVATE_FILE = 0o600
@@ -21,7 +22,8 @@ LOCK_POLL = 0.1
 
 def make_private_directory(path: Path) -> None:
     """Make the directory and its parents; the directory itself is for its owner alone from then on."""
-    path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    if not path.exists():
+        make_private(path, os.environ)
     path.chmod(PRIVATE_DIRECTORY)
 
 

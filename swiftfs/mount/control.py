@@ -26,6 +26,7 @@ from typing import Any
 
 import trio
 
+from swiftfs.config import make_private
 from swiftfs.errors import SwiftFSError, Unavailable, printable
 from swiftfs.mount.ask import LONGEST_LINE
 from swiftfs.mount.places import Bounded
@@ -196,7 +197,7 @@ async def _rest_of(stream: trio.SocketStream, begun: bytes) -> AsyncIterator[byt
 
 def _make_way(path: Path) -> None:
     """A directory of our own for the socket, and no leftover of a mount that was killed."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent, os.environ)
     _remove(path)
 
 

@@ -17,6 +17,7 @@ from swiftfs.config import (
     cache_directory,
     configured_remotes,
     find_remote,
+    make_private,
     parse_remote_path,
     runtime_directory,
     state_directory,
@@ -587,6 +588,52 @@ def test_directories_follow_xdg_and_own_variables(tmp_path: Path) -> None:
     own = {"SWIFTFS_CACHE_DIR": str(tmp_path / "c"), "SWIFTFS_STATE_DIR": str(tmp_path / "s")}
     assert (tmp_path / "c", tmp_path / "s") == (cache_directory(own), state_directory(own))
     assert cache_directory({}) == cache_directory({"XDG_CACHE_HOME": "relative"})
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o077])
+def test_no_umask_opens_our_directories(tmp_path: Path, mask: int) -> None:
+    """Also those on the way to the one that is asked for are for their owner alone."""
+    environ = {"XDG_STATE_HOME": str(tmp_path / "home" / "state")}
+    before = os.umask(mask)
+    try:
+        make_private(state_directory(environ) / "index", environ)
+    finally:
+        os.umask(before)
+
+    made = [tmp_path / "home" / "state" / name for name in ("swiftfs", "swiftfs/index")]
+    assert [path.stat().st_mode & 0o7777 for path in made] == [0o700, 0o700]
+
+
+def test_a_directory_that_anybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    """Each one that is ours, by name; what lies above them, and what a user has named, is the user's affair."""
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for top, name in ((state_directory(environ), "index"), (cache_directory(environ).parent, "chunks")):
+        make_private(top / name, environ)
+        top.chmod(0o707)
+        with pytest.raises(ConfigError, match=f"anybody may write to the directory {top}"):
+            make_private(top / name, environ)
+    state_directory(environ).chmod(0o700)
+    (tmp_path / "state").chmod(0o777)
+    make_private(state_directory(environ) / "index", environ)
+
+
+def test_a_group_loses_its_right_to_write(tmp_path: Path) -> None:
+    """As umask 002 gave it to everybody's own group on many systems; that costs nobody an error."""
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    make_private(runtime_directory(environ), environ)
+    runtime_directory(environ).chmod(0o775)
+    make_private(runtime_directory(environ), environ)
+
+    assert runtime_directory(environ).stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it first could put an index or a socket of theirs there."""
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    make_private(runtime_directory(environ), environ)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ConfigError, match=f"belongs to user {os.getuid()}"):
+        make_private(runtime_directory(environ), environ)
 
 
 def test_sockets_never_lie_in_a_directory_that_all_share(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from swiftfs.cli.app import _general_options
 from swiftfs.cli.mount import _settings, mount
 from swiftfs.cli.parameters import CHUNK_UNIT, LEAST_CHUNK, MOST_CHUNK
 from swiftfs.cli.rclone_mount import FLAGS, Answer
-from swiftfs.errors import UsageError
+from swiftfs.errors import ConfigError, UsageError
 from swiftfs.fetch.protocol import LONGEST_FRAME
 from swiftfs.fs.unstored import UNSTORED_BYTES
 from swiftfs.mount.settings import MountSettings
@@ -95,6 +95,20 @@ def test_a_cache_that_has_grown_makes_the_next_mounts_limit_no_smaller(
     writer.close()
 
     assert limit(free - held) == before == free // 10
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"])
+def test_no_mount_trusts_a_directory_that_anybody_may_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_of: Callable[..., MountSettings], variable: str
+) -> None:
+    """Neither its cache nor its socket nor its index lies where others could have put theirs."""
+    ours = tmp_path / "home" / "swiftfs"
+    ours.mkdir(parents=True)
+    ours.chmod(0o777)
+    monkeypatch.setenv(variable, str(ours.parent))
+
+    with pytest.raises(ConfigError, match=f"anybody may write to the directory {ours}"):
+        settings_of("--cache-dir", str(ours / "chunks"))
 
 
 def rclones_flags() -> dict[str, bool]:
