@@ -160,6 +160,21 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """An object that the manifest of an SLO names, in whole or in part; ``is_manifest`` is an SLO itself, which the
+    larger one has in it."""
+
+    container: str
+    name: str
+    is_manifest: bool = False
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it can only be a segment."""
+        return is_segment_place(self.container, self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a server takes: bytes of one PUT, and segments of one manifest. The defaults are Swift's and Ceph RGW's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
 
     async def job(client: Client, path: RemotePath) -> None:
         from swiftfs.load.sizes import within_sizes
+        from swiftfs.load.stored_large import prove_segments
         from swiftfs.swift.removal import delete_objects
 
         _need_container(path)
@@ -100,7 +102,15 @@ def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
             return await within_sizes(client, path.container, [one for one in entries if keeps(one)], filters)
 
         chosen = choose if filters.active else None
-        count = await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, choose=chosen)
+        count = await delete_objects(
+            client,
+            path.container,
+            path.prefix,
+            dry_run=dry_run,
+            say=_say,
+            choose=chosen,
+            prove=functools.partial(prove_segments, client, path.container),
+        )
         log.info("%s %d objects", "would delete" if dry_run else "deleted", count)
 
     with_client(remote_path, job)
@@ -118,10 +128,12 @@ def purge(remote_path: str, dry_run: bool) -> None:
     """
 
     async def job(client: Client, path: RemotePath) -> None:
+        from swiftfs.load.stored_large import prove_segments
         from swiftfs.swift.removal import delete_objects
 
         _need_container(path)
-        await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say)
+        prove = functools.partial(prove_segments, client, path.container)
+        await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, prove=prove)
         if not path.prefix and not dry_run:
             await client.delete_container(path.container)
 

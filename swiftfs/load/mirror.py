@@ -6,6 +6,7 @@ directory marker goes with its directory: it stays as long as the source has som
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from swiftfs.errors import TooManyDeletes, printable
 from swiftfs.load.figures import noun_text
 from swiftfs.load.plan import wanted
 from swiftfs.load.sizes import within_sizes
+from swiftfs.load.stored_large import prove_segments
 from swiftfs.model import ListingEntry, in_dataset
 from swiftfs.swift.removal import delete_names
 
@@ -106,5 +108,6 @@ async def delete_all(store: Deleting, container: str, entries: list[ListingEntry
         log.log(level, "%s: %s", word, printable(entry.name))
     if not dry_run and entries:
         suspects = [entry.name for entry in entries if entry.may_be_large]
-        await delete_names(store, container, [entry.name for entry in entries], suspects)
+        prove = functools.partial(prove_segments, store, container)
+        await delete_names(store, container, [entry.name for entry in entries], suspects, prove)
     return len(entries)

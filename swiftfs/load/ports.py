@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftfs.model import Limits, ListingEntry, ObjectInfo, Segment
+    from swiftfs.model import Limits, ListingEntry, ObjectInfo, Part, Segment
     from swiftfs.swift.body import Body
     from swiftfs.swift.removal import BulkOutcome
 
@@ -56,6 +56,8 @@ class Store(Protocol):
     async def limits(self) -> Limits: ...
 
     async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None: ...
+
+    async def parts(self, container: str, name: str) -> tuple[Part, ...] | None: ...
 
     async def put_manifest(
         self,

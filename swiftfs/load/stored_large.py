@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from swiftfs.errors import ContainerNotFound
 from swiftfs.load.journal import Debt, Journal
@@ -97,17 +97,9 @@ class StoredLarge:
             home, _, prefix = (info.manifest or "").partition("/")
             if not prefix:
                 return None  # a manifest without a prefix would name all of a container
-            return tuple(Segment(home, one.name, one.size, one.etag) for one in await self._listed(home, prefix))
-        own = await self.own(info.name)
-        if (ours := proven_own(self.home, own, info.size, info.etag)) is not None:
-            return ours
-        for home, prefix in (
-            (self._container + SEGMENTS_SUFFIX, f"{info.name}/"),
-            (self._container, f"{SEGMENTS_PREFIX}{info.name}/"),
-        ):
-            if (found := proven_groups(home, await self._listed(home, prefix), info.size, info.etag)) is not None:
-                return found
-        return None
+            listed = await _listed(self._store, home, prefix)
+            return tuple(Segment(home, one.name, one.size, one.etag) for one in listed)
+        return await prove_segments(self._store, self._container, info, [self._policy])
 
     async def replacing(self, info: ObjectInfo) -> None:
         """Remember what must go once another object has taken the place of the large object ``info``."""
@@ -127,15 +119,50 @@ class StoredLarge:
 
     async def own(self, name: str) -> list[tuple[SegmentName, ListingEntry]]:
         """The segments of ours that there are for an object, those of interrupted uploads among them."""
-        prefix = self._policy.prefix(name)
-        entries = await self._listed(self.home, prefix)
-        return [(one, entry) for entry in entries if (one := segment_of(prefix, entry.name)) is not None]
-
-    async def _listed(self, home: str, prefix: str) -> list[ListingEntry]:
-        try:
-            return [entry async for page in self._store.list_objects(home, prefix=prefix) for entry in page]
-        except ContainerNotFound:
-            return []
+        return await _own(self._store, self._container, self._policy, name)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+
+BOTH = (LargePolicy(), LargePolicy(in_container=True))
+"""Where swiftfs keeps segments, whichever way a remote is configured."""
+
+
+class Listing(Protocol):
+    """What finding segments needs of a store."""
+
+    def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]: ...
+
+
+async def prove_segments(
+    store: Listing, container: str, info: ObjectInfo, policies: Iterable[LargePolicy] = BOTH
+) -> tuple[Segment, ...] | None:
+    """The segments of a large object of ``container`` as listings of their own places prove them; None where nothing
+    does. Ours lie where ``policies`` have them, those of other clients in the places usual for them."""
+    for policy in policies:
+        own = await _own(store, container, policy, info.name)
+        if (ours := proven_own(policy.home(container), own, info.size, info.etag)) is not None:
+            return ours
+    for home, prefix in (
+        (container + SEGMENTS_SUFFIX, f"{info.name}/"),
+        (container, f"{SEGMENTS_PREFIX}{info.name}/"),
+    ):
+        if (found := proven_groups(home, await _listed(store, home, prefix), info.size, info.etag)) is not None:
+            return found
+    return None
+
+
+async def _own(
+    store: Listing, container: str, policy: LargePolicy, name: str
+) -> list[tuple[SegmentName, ListingEntry]]:
+    prefix = policy.prefix(name)
+    entries = await _listed(store, policy.home(container), prefix)
+    return [(one, entry) for entry in entries if (one := segment_of(prefix, entry.name)) is not None]
+
+
+async def _listed(store: Listing, home: str, prefix: str) -> list[ListingEntry]:
+    try:
+        return [entry async for page in store.list_objects(home, prefix=prefix) for entry in page]
+    except ContainerNotFound:
+        return []

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import Conflict, NotFound, Rejected, SwiftFSError, Truncated, printable
-from swiftfs.model import Limits, Segment
-from swiftfs.swift import wire
+from swiftfs.model import Limits, Part, Segment
+from swiftfs.swift import manifests, wire
 from swiftfs.swift.translate import about_object
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LargeObjects:
         """What ``/info`` says of sizes; the usual limits where a server does not say."""
         try:
             answer = await self._transport.request("GET", wire.INFO, limit=LONGEST_MANIFEST)
-            return wire.parse_limits(answer.body)
+            return manifests.parse_limits(answer.body)
         except (NotFound, Rejected, Conflict, Truncated):
             return Limits()
 
@@ -49,6 +49,16 @@ class LargeObjects:
 
         Raises NotFound.
         """
+        return manifests.parse_manifest(await self._manifest(container, name))
+
+    async def parts(self, container: str, name: str) -> tuple[Part, ...] | None:
+        """What the manifest of an SLO names, also where that is not all of an object; None where it cannot be read.
+
+        Raises NotFound.
+        """
+        return manifests.manifest_parts(await self._manifest(container, name))
+
+    async def _manifest(self, container: str, name: str) -> bytes | bytearray:
         query = {"multipart-manifest": "get"}
         try:
             answer = await self._transport.request(
@@ -56,7 +66,7 @@ class LargeObjects:
             )
         except SwiftFSError as error:
             raise about_object(error, container, name) from None
-        return wire.parse_manifest(answer.body)
+        return answer.body
 
     async def put_manifest(
         self,
@@ -80,7 +90,7 @@ class LargeObjects:
                 wire.object_path(container, name),
                 query={"multipart-manifest": "put", "heartbeat": "on"},
                 headers=headers,
-                body=wire.manifest_body(segments),
+                body=manifests.manifest_body(segments),
                 limit=LONGEST_MANIFEST,
                 extra_time=len(segments) / SEGMENTS_A_SECOND,
             )
@@ -89,7 +99,7 @@ class LargeObjects:
             raise BadSegments("a segment is missing", (), container=container, object=name) from None
         except SwiftFSError as error:
             raise about_object(error, container, name) from None
-        if (refused := wire.parse_manifest_answer(answer.body)) is not None:
+        if (refused := manifests.parse_manifest_answer(answer.body)) is not None:
             status, paths = refused
             if paths:
                 message = f"the store refuses {len(paths)} segments, the first: {printable(paths[0])}"

@@ -1,7 +1,8 @@
 """Emptying a container: bulk deletes of whatever a listing shows, large objects with their segments.
 
 Only what lies where clients keep segments goes with a large object (``model.is_segment_place``): somebody may have made
-one of objects that stay.
+one of objects that stay. The server itself makes no such difference (``multipart-manifest=delete`` of Swift's ``slo``),
+so it is asked to delete all of a large object only when every part has been looked at.
 
 Nothing is deleted after a listing that failed: all names are read before the first is deleted.
 """
@@ -9,16 +10,26 @@ Nothing is deleted after a listing that failed: all names are read before the fi
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from swiftfs.errors import ContainerNotFound, Incomplete, NotFound, UsageError, printable
-from swiftfs.model import Kind, ListingEntry, ObjectInfo, Segment, is_segment_place
+from swiftfs.model import Kind, ListingEntry, ObjectInfo, Part, Segment
 from swiftfs.swift.heads import HEADS_AT_ONCE
 
 if TYPE_CHECKING:
     from swiftfs.swift.client import Client
+
+log = logging.getLogger(__name__)
+
+Prove = Callable[[ObjectInfo], Awaitable[Sequence[Segment] | None]]
+"""Finds the segments of an SLO whose manifest cannot be read (Ceph RGW); None where nothing proves which they are."""
+
+
+async def nothing_proven(info: ObjectInfo) -> None:
+    """Segments that no manifest tells stay."""
 
 
 class BulkOutcome(Protocol):
@@ -38,7 +49,7 @@ class Deleting(Protocol):
 
     async def head(self, container: str, name: str) -> ObjectInfo: ...
 
-    async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None: ...
+    async def parts(self, container: str, name: str) -> tuple[Part, ...] | None: ...
 
     async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None: ...
 
@@ -53,12 +64,13 @@ async def delete_objects(
     dry_run: bool,
     say: Callable[[str], None],
     choose: Callable[[list[ListingEntry]], Awaitable[list[ListingEntry]]] | None = None,
+    prove: Prove = nothing_proven,
 ) -> int:
     """Delete the object ``prefix``, or all below the directory of that name; returns how many there were.
 
-    Only entries that ``choose`` returns are meant (None: all). With ``dry_run`` each is only named to ``say``. Raises
-    ContainerNotFound, also for a directory that is not there, UsageError for a filter of a single object, and
-    Incomplete when some could not be deleted.
+    Only entries that ``choose`` returns are meant (None: all). ``prove`` as in :func:`delete_names`. With ``dry_run``
+    each is only named to ``say``. Raises ContainerNotFound, also for a directory that is not there, UsageError for a
+    filter of a single object, and Incomplete when some could not be deleted.
     """
     inside = f"{prefix}/" if prefix else ""
     entries = [entry async for page in client.list_objects(container, prefix=inside) for entry in page]
@@ -79,16 +91,18 @@ async def delete_objects(
         for name in names:
             say(name)
         return len(names)
-    await delete_names(client, container, names, suspects)
+    await delete_names(client, container, names, suspects, prove)
     return len(names)
 
 
-async def delete_names(client: Deleting, container: str, names: Sequence[str], suspects: Sequence[str]) -> None:
+async def delete_names(
+    client: Deleting, container: str, names: Sequence[str], suspects: Sequence[str], prove: Prove = nothing_proven
+) -> None:
     """Delete ``names``, 10,000 a request; those of them that are ``suspects`` with the segments they may have.
 
-    Raises Incomplete when some could not be deleted.
+    Where no manifest can be read, segments are what ``prove`` says. Raises Incomplete when some could not be deleted.
     """
-    gone = {name for name, _ in await _delete_large(client, container, suspects)}
+    gone = {name for name, _ in await _delete_large(client, container, suspects, prove)}
     rest = [name for name in names if name not in gone]
     if not rest:
         return
@@ -105,7 +119,7 @@ def all_gone(container: str, outcome: BulkOutcome) -> None:
         )
 
 
-async def _delete_large(client: Deleting, container: str, names: Sequence[str]) -> list[tuple[str, Kind]]:
+async def _delete_large(client: Deleting, container: str, names: Sequence[str], prove: Prove) -> list[tuple[str, Kind]]:
     """Delete those of ``names`` that are large objects, segments included; returns them."""
     places = asyncio.Semaphore(HEADS_AT_ONCE)
 
@@ -114,7 +128,7 @@ async def _delete_large(client: Deleting, container: str, names: Sequence[str]) 
             try:
                 info = await client.head(container, name)
                 if info.kind is Kind.SLO:
-                    await _delete_static(client, container, name)
+                    await _delete_static(client, container, info, prove)
                 elif info.kind is Kind.DLO:
                     await _delete_dynamic(client, container, info)
                 else:
@@ -126,14 +140,41 @@ async def _delete_large(client: Deleting, container: str, names: Sequence[str]) 
     return [found for found in await asyncio.gather(*(one(name) for name in names)) if found is not None]
 
 
-async def _delete_static(client: Deleting, container: str, name: str) -> None:
-    """Delete an SLO with its segments: by one request, unless some of them are objects of their own."""
-    segments = await client.segments(container, name)
-    if segments is None or all(is_segment_place(one.container, one.name) for one in segments):
+async def _delete_static(client: Deleting, container: str, info: ObjectInfo, prove: Prove) -> None:
+    """Delete an SLO with its segments: by one request, where all of its parts are plain segments."""
+    name = info.name
+    parts = await client.parts(container, name)
+    if parts and all(part.is_segment and not part.is_manifest for part in parts):
         await client.delete(container, name, with_segments=True)
         return
+    if parts is None:
+        proven = await prove(info)
+        if proven is None:
+            log.warning("the segments of %s cannot be told: they stay", printable(f"{container}/{name}"))
+        doomed = [Part(one.container, one.name) for one in proven or ()]
+    else:
+        doomed = await _with_nested(client, parts)
     await client.delete(container, name)
-    await _delete_segments(client, [(one.container, one.name) for one in segments])
+    await _delete_segments(client, doomed)
+
+
+async def _with_nested(client: Deleting, parts: Iterable[Part]) -> list[Part]:
+    """``parts`` and, of those that are SLOs and can only be segments, the parts too, and so on.
+
+    An SLO that is an object of its own stays, and so does what it needs.
+    """
+    found = list(parts)
+    seen = set(found)
+    for part in found:  # it grows on the way
+        if not part.is_manifest or not part.is_segment:
+            continue
+        try:
+            below = await client.parts(part.container, part.name) or ()
+        except NotFound:
+            continue
+        found += [one for one in below if one not in seen]
+        seen.update(below)
+    return found
 
 
 async def _delete_dynamic(client: Deleting, container: str, info: ObjectInfo) -> None:
@@ -145,14 +186,14 @@ async def _delete_dynamic(client: Deleting, container: str, info: ObjectInfo) ->
     if not prefix:
         return  # a manifest without a prefix would name all of a container
     names = [entry.name async for page in client.list_objects(home, prefix=prefix) for entry in page]
-    await _delete_segments(client, [(home, name) for name in names])
+    await _delete_segments(client, [Part(home, name) for name in names])
 
 
-async def _delete_segments(client: Deleting, places: Iterable[tuple[str, str]]) -> None:
-    """Delete those of ``places``, container and name, that can only be segments."""
+async def _delete_segments(client: Deleting, parts: Iterable[Part]) -> None:
+    """Delete those of ``parts`` that can only be segments."""
     doomed: dict[str, list[str]] = {}
-    for home, name in places:
-        if is_segment_place(home, name):
-            doomed.setdefault(home, []).append(name)
+    for part in parts:
+        if part.is_segment:
+            doomed.setdefault(part.container, []).append(part.name)
     for home, names in doomed.items():
         all_gone(home, await client.bulk_delete(home, names))

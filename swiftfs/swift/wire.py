@@ -20,11 +20,9 @@ from swiftfs.model import (
     ByteRange,
     ContainerInfo,
     Kind,
-    Limits,
     ListingEntry,
     ObjectInfo,
     ObjectVersion,
-    Segment,
     Subdir,
     kept_time,
 )
@@ -243,7 +241,8 @@ class _BulkAnswer(msgspec.Struct):
 
 _rows = msgspec.json.Decoder(list[_Row])
 _container_rows = msgspec.json.Decoder(list[_ContainerRow])
-_bulk_answer = msgspec.json.Decoder(_BulkAnswer)
+bulk_answer = msgspec.json.Decoder(_BulkAnswer)
+"""Reads the answer to a bulk delete; one to a manifest has the same form."""
 
 
 def parse_listing(body: bytes | bytearray) -> list[ListingEntry | Subdir]:
@@ -321,92 +320,13 @@ def parse_bulk_answer(body: bytes | bytearray) -> tuple[int, int, tuple[tuple[st
     Raises Truncated when the body is unreadable and Rejected when the server refused the request as a whole.
     """
     try:
-        answer = _bulk_answer.decode(body.strip())
+        answer = bulk_answer.decode(body.strip())
     except msgspec.MsgspecError as error:
         raise Truncated(f"unreadable answer to a bulk delete: {printable(str(error)[:120])}") from error
     # "400 Bad Request" with errors listed is a normal outcome: those names failed, the others went.
     if not answer.errors and not answer.status.startswith(("2", "404")):
         raise Rejected(f"bulk delete: {printable(answer.status)} {printable(answer.body[:120])}".rstrip())
     return answer.deleted, answer.not_found, tuple(answer.errors)
-
-
-class _SwiftInfo(msgspec.Struct):
-    max_file_size: int | None = None
-
-
-class _SloInfo(msgspec.Struct):
-    max_manifest_segments: int | None = None
-
-
-class _Info(msgspec.Struct):
-    """The sections of ``/info`` that matter here."""
-
-    swift: _SwiftInfo = msgspec.field(default_factory=_SwiftInfo)
-    slo: _SloInfo | None = None
-
-
-class _ManifestRow(msgspec.Struct):
-    """One segment in the body of ``?multipart-manifest=get``."""
-
-    name: str
-    bytes: int
-    hash: str
-    range: str | None = None
-    sub_slo: bool = False
-
-
-_info = msgspec.json.Decoder(_Info)
-_manifest = msgspec.json.Decoder(list[_ManifestRow])
-
-
-def parse_limits(body: bytes | bytearray) -> Limits:
-    """The limits that ``/info`` names, the usual ones for the others. Raises Truncated."""
-    usual = Limits()
-    try:
-        info = _info.decode(body)
-    except msgspec.MsgspecError as error:
-        raise Truncated(f"unreadable /info: {printable(str(error)[:120])}") from error
-    segments = info.slo.max_manifest_segments if info.slo is not None else None
-    return Limits(max(1, info.swift.max_file_size or usual.max_file_size), max(1, segments or usual.max_segments))
-
-
-def manifest_body(segments: Sequence[Segment]) -> bytes:
-    """The JSON of a manifest's PUT. Paths in it are not quoted."""
-    return msgspec.json.encode(
-        [{"path": f"/{one.container}/{one.name}", "etag": one.md5, "size_bytes": one.size} for one in segments]
-    )
-
-
-def parse_manifest(body: bytes | bytearray) -> tuple[Segment, ...] | None:
-    """An SLO's segments; None for what is no list of whole objects: Ceph RGW sends nothing, others may use ranges."""
-    try:
-        rows = _manifest.decode(body)
-    except msgspec.MsgspecError:
-        return None
-    found: list[Segment] = []
-    for row in rows:
-        container, slash, name = row.name.lstrip("/").partition("/")
-        if not slash or row.range is not None or row.sub_slo or row.bytes < 0:
-            return None
-        found.append(Segment(container, name, row.bytes, bare_etag(row.hash)))
-    return tuple(found) or None
-
-
-def parse_manifest_answer(body: bytes | bytearray) -> tuple[str, tuple[str, ...]] | None:
-    """What is wrong after a manifest's PUT: the status and the ``container/name`` of bad segments; None for success.
-
-    Ceph RGW answers with an empty body, and Swift with one that begins with heartbeats. Raises Truncated.
-    """
-    text = body.strip()
-    if not text:
-        return None
-    try:
-        answer = _bulk_answer.decode(text)
-    except msgspec.MsgspecError as error:
-        raise Truncated(f"unreadable answer to a manifest: {printable(str(error)[:120])}") from error
-    if not answer.errors and answer.status.startswith("2"):
-        return None
-    return f"{answer.status} {answer.body}".strip(), tuple(unquote(path).lstrip("/") for path, _ in answer.errors)
 
 
 def pin_headers(version: ObjectVersion) -> dict[str, str]:

@@ -22,6 +22,13 @@ async def put_slo(remote: Remote, container: str, name: str, segments: Sequence[
         await transport.request("PUT", f"/{container}/{name}", query={"multipart-manifest": "put"}, body=body)
 
 
+async def put_manifest(remote: Remote, container: str, name: str, rows: Sequence[dict[str, str]]) -> None:
+    """An SLO whose manifest is ``rows`` as they are: each a ``path`` and maybe a ``range``."""
+    async with open_transport(remote, connections=1, deadline=30.0) as transport:
+        path = f"/{container}/{name}"
+        await transport.request("PUT", path, query={"multipart-manifest": "put"}, body=json.dumps(rows).encode())
+
+
 async def put_dlo(remote: Remote, container: str, name: str, segments: Sequence[bytes]) -> None:
     """A DLO whose segments are ``.seg/NAME/0000`` … of the same container."""
     async with open_transport(remote, connections=4, deadline=30.0) as transport:

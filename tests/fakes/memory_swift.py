@@ -20,6 +20,7 @@ from swiftfs.model import (
     ListingEntry,
     ObjectInfo,
     ObjectVersion,
+    Part,
     Segment,
     Subdir,
 )
@@ -217,6 +218,13 @@ class MemorySwift:
         self._request("GET", container, name)
         self._stored(container, name)
         return self.manifests.get((container, name)) if self.readable else None
+
+    async def parts(self, container: str, name: str) -> tuple[Part, ...] | None:
+        """What an SLO's manifest names, large objects among it; None as :meth:`segments`."""
+        found = await self.segments(container, name)
+        if found is None:
+            return None
+        return tuple(Part(one.container, one.name, (one.container, one.name) in self.manifests) for one in found)
 
     async def put_manifest(
         self,

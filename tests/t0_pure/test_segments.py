@@ -26,8 +26,8 @@ from swiftfs.load.segments import (
     proven_own,
     segment_of,
 )
-from swiftfs.model import Limits, ListingEntry, Segment
-from swiftfs.swift import wire
+from swiftfs.model import Limits, ListingEntry, Part, Segment
+from swiftfs.swift import manifests, wire
 
 GIB = 1024 * MIB
 MD5 = "0123456789abcdef" * 2
@@ -200,43 +200,53 @@ def test_info_lies_beside_the_storage_urls_version(storage_url: str, expected: s
 
 def test_limits_fall_back_to_the_usual_ones() -> None:
     """What /info leaves out is as Swift and Ceph RGW have it; what is no /info is an error."""
-    assert Limits(65536, 20) == wire.parse_limits(
+    assert Limits(65536, 20) == manifests.parse_limits(
         b'{"swift":{"max_file_size":65536},"slo":{"max_manifest_segments":20}}'
     )
-    assert Limits() == wire.parse_limits(b'{"swift":{},"tempurl":{}}')
-    assert Limits().max_segments == wire.parse_limits(b'{"slo":{}}').max_segments
+    assert Limits() == manifests.parse_limits(b'{"swift":{},"tempurl":{}}')
+    assert Limits().max_segments == manifests.parse_limits(b'{"slo":{}}').max_segments
     with pytest.raises(Truncated):
-        wire.parse_limits(b"<html>")
+        manifests.parse_limits(b"<html>")
 
 
 @given(st.lists(st.tuples(names, st.integers(1, GIB)), min_size=1, max_size=5))
 def test_a_manifest_comes_back_as_it_was_sent(parts: list[tuple[str, int]]) -> None:
     """The segments of a manifest's PUT are those read from the server's form of it."""
     segments = tuple(Segment("c_segments", name, size, MD5) for name, size in parts)
-    sent = json.loads(wire.manifest_body(segments))
+    sent = json.loads(manifests.manifest_body(segments))
     served = [{"name": row["path"], "bytes": row["size_bytes"], "hash": row["etag"]} for row in sent]
-    assert segments == wire.parse_manifest(json.dumps(served).encode())
+    assert segments == manifests.parse_manifest(json.dumps(served).encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"no", b'[{"name":"/c/o","bytes":1,"hash":"a","range":"0-1"}]'])
 def test_a_manifest_that_cannot_be_used_is_none(body: bytes) -> None:
     """Ceph RGW's empty answer and manifests of ranges name no whole segments."""
-    assert wire.parse_manifest(body) is None
+    assert manifests.parse_manifest(body) is None
+
+
+def test_every_object_that_a_manifest_names_is_a_part_of_it() -> None:
+    """Ranges, other large objects and bytes in the manifest itself leave nothing out; an empty answer tells nothing."""
+    body = (
+        b'[{"name":"/c/o","bytes":1,"hash":"a","range":"0-1"},{"data":"aGk="},'
+        b'{"name":"/c_segments/d/1","bytes":2,"hash":"b","sub_slo":true}]'
+    )
+    assert (Part("c", "o"), Part("c_segments", "d/1", is_manifest=True)) == manifests.manifest_parts(body)
+    assert manifests.manifest_parts(b"") is None
 
 
 @pytest.mark.row("O4")
 def test_a_status_of_202_says_nothing_its_body_does() -> None:
     """A manifest's PUT is refused when its body says so, after heartbeats too, and the bad segments are named."""
-    assert wire.parse_manifest_answer(b"") is None
-    assert wire.parse_manifest_answer(b'  \r\n\r\n{"Response Status": "201 Created", "Errors": []}') is None
-    refused = wire.parse_manifest_answer(
+    assert manifests.parse_manifest_answer(b"") is None
+    assert manifests.parse_manifest_answer(b'  \r\n\r\n{"Response Status": "201 Created", "Errors": []}') is None
+    refused = manifests.parse_manifest_answer(
         b' \r\n\r\n{"Response Status": "400 Bad Request", "Response Body": "", '
         b'"Errors": [["/c_segments/a%20b", "Etag Mismatch"]]}'
     )
     assert refused == ("400 Bad Request", ("c_segments/a b",))
-    assert wire.parse_manifest_answer(b'{"Response Status": "507 Insufficient Storage"}') == (
+    assert manifests.parse_manifest_answer(b'{"Response Status": "507 Insufficient Storage"}') == (
         "507 Insufficient Storage",
         (),
     )
     with pytest.raises(Truncated):
-        wire.parse_manifest_answer(b"   {")
+        manifests.parse_manifest_answer(b"   {")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import secrets
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.large_objects import put_manifest
 from fakes.programs import check, run, write_tree
 
+from swiftfs.config import Remote
 from swiftfs.localcloud import Cloud
 from swiftfs.localcloud.access_log import offset, requests
 
@@ -137,3 +140,41 @@ def test_large_objects_take_their_segments_along(
     check("swiftfs", "delete", container, environ=local_environ)
     assert names(container, local_environ) == []
     assert names(f"{container}_segments", local_environ) == []
+
+
+@pytest.fixture
+def albums(container: str, remote: Remote, local_environ: dict[str, str]) -> str:
+    """NAMES, and below ``sets/`` large objects of which some are parts: a range of one, a whole one, and such a large
+    object itself. One that lies among the segments has a segment of its own."""
+    name = container.partition(":")[2]
+    check("swiftfs", "mkdir", f"{container}_segments", environ=local_environ)
+    check("rclone", "copyto", f"{container}/top", f"{container}_segments/sets/part", environ=local_environ)
+    one, other = {"path": f"/{name}/a/one"}, {"path": f"/{name}/top"}
+    hidden = {"path": f"/{name}_segments/sets/hidden"}
+
+    async def put() -> None:
+        await put_manifest(remote, name, "sets/both", [{**one, "range": "0-2"}, other])
+        await put_manifest(remote, name, "kept", [one, other])
+        await put_manifest(remote, f"{name}_segments", "sets/hidden", [{"path": f"/{name}_segments/sets/part"}, one])
+        await put_manifest(remote, name, "sets/nested", [{"path": f"/{name}/kept"}, hidden])
+
+    asyncio.run(put())
+    return container
+
+
+@pytest.mark.dialect("swift")
+@pytest.mark.parametrize("command", ["delete", "purge", "delete-extra", "clean"])
+def test_objects_of_which_a_larger_one_was_made_stay(
+    albums: str, here: Path, command: str, local_environ: dict[str, str]
+) -> None:
+    """In whole or in part, and when a larger one is itself a part: only what lies among the segments goes along."""
+    assert names(f"{albums}_segments", local_environ) == ["sets/hidden", "sets/part"]
+    if command in {"delete", "purge"}:
+        check("swiftfs", command, f"{albums}/sets", environ=local_environ)
+    else:
+        tree = write_tree(here / "other", {"new": b"new"})
+        check("swiftfs", "load", tree, f"{albums}/sets", f"--{command}", environ=local_environ)
+    left = [one for one in names(albums, local_environ) or [] if one != "sets/new"]
+    assert left == sorted([*NAMES, "kept"])
+    assert names(f"{albums}_segments", local_environ) == []
+    assert check("swiftfs", "cat", f"{albums}/kept", environ=local_environ) == "a/onetop"

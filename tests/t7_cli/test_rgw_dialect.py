@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from fakes.fault_proxy import FaultProxy
-from fakes.large_objects import put_dlo, put_slo
+from fakes.large_objects import put_dlo, put_manifest, put_slo
 from fakes.programs import check, mounted, run, through, tree_of, write_tree
 from fakes.rgw_dialect import EMPTY_MD5, PREFIX, Rgw
 from fakes.tokens import token_of
@@ -24,7 +24,7 @@ from swiftfs.config import Remote, find_remote
 from swiftfs.errors import Changed, Rejected
 from swiftfs.localcloud import Cloud
 from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectVersion
-from swiftfs.swift import wire
+from swiftfs.swift import manifests, wire
 from swiftfs.swift.client import Client, open_client
 from swiftfs.swift.transport import open_transport
 
@@ -135,7 +135,7 @@ async def test_the_dialect_is_as_blind_as_it_was_seen(store: Store) -> None:
         with pytest.raises(Rejected) as refused:
             await transport.request("GET", f"/{store.container}/a%00b")
         assert refused.value.status == 400
-        limits = wire.parse_limits((await transport.request("GET", wire.INFO)).body)
+        limits = manifests.parse_limits((await transport.request("GET", wire.INFO)).body)
     assert limits.max_segments == 1000
 
 
@@ -215,3 +215,26 @@ def test_purge_leaves_nothing(store: Store, tmp_path: Path) -> None:
     check("swiftfs", "purge", other, environ=store.environ)
 
     assert other.removeprefix("local:") not in check("swiftfs", "lsd", "local:", environ=store.environ)
+
+
+def test_a_large_object_goes_with_what_is_proven_to_be_its_segments(store: Store, tmp_path: Path) -> None:
+    """No manifest can be read: segments in their own places go, objects of which a large one was made stay."""
+    place = f"local:rgw-{secrets.token_hex(4)}"
+    name = place.removeprefix("local:")
+    big = random.Random(9).randbytes(5 << 19)
+    tree = write_tree(tmp_path / "tree", {"big/one": big, "big/other": big[::-1], "a": b"a"})
+    cut = ("--multi-thread-cutoff", "1M", "--segment-size", "1M")
+    check("swiftfs", "load", tree, place, *cut, environ=store.environ)
+    asyncio.run(put_manifest(store.remote, name, "sets/all", [{"path": f"/{name}/a"}, {"path": f"/{name}/big/one"}]))
+
+    def found(path: str) -> list[str]:
+        return [line[10:] for line in check("swiftfs", "ls", path, environ=store.environ).splitlines()]
+
+    assert len(found(f"{place}_segments")) == 6
+    kept = run("swiftfs", "delete", f"{place}/sets", environ=store.environ)
+    assert (kept.code, f"the segments of {name}/sets/all cannot be told" in kept.err) == (0, True), kept.err
+    assert found(place) == ["a", "big/one", "big/other"]
+    check("swiftfs", "delete", f"{place}/big/one", environ=store.environ)
+    assert {one.split("/")[1] for one in found(f"{place}_segments")} == {"other"}
+    check("swiftfs", "load", write_tree(tmp_path / "less", {"a": b"a"}), place, "--delete-extra", environ=store.environ)
+    assert (found(place), found(f"{place}_segments")) == (["a"], [])
