@@ -267,9 +267,9 @@ class StreamUpload(HeldUpload):
             self._tally.sent -= 1
             self._tally.sent_size -= proof.size if proof is not None else 0
             try:
-                await self._store.delete(
-                    self._container, one.name, with_segments=proof is not None and proof.segments is not None
-                )
+                large = proof is not None and proof.segments is not None
+                large = large and not self._store.spares_segments(self._container)
+                await self._store.delete(self._container, one.name, with_segments=large)
             except NotFound:
                 pass
             except SwiftFSError as error:

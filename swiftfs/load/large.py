@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from swiftfs.errors import Changed, Conflict, Interrupted, Rejected, SwiftFSError, Truncated, printable
-from swiftfs.load.journal import Debt, Journal
 from swiftfs.load.passing import PassingObject
 from swiftfs.load.plan import IMMUTABLE
 from swiftfs.load.proof import Proof
@@ -50,6 +49,7 @@ from swiftfs.model import (
 from swiftfs.swift.large import BadSegments
 
 if TYPE_CHECKING:
+    from swiftfs.load.journal import Journal
     from swiftfs.load.ports import Store
     from swiftfs.load.source import Seekable, SourceObject
     from swiftfs.load.stored_large import StoredLarge
@@ -151,7 +151,7 @@ class LargeUpload:
         source = sending.source
         self._tally.large[source.name] = (0, sending.size)
         await self._make_home()
-        await self._in_thread(self._journal.owe, [Debt(source.name, self._home, self._policy.prefix(source.name))])
+        await self._there.uploading(source.name)
         for last in (isinstance(source, PassingObject), True):
             stored = {one.text: entry for one, entry in await self._there.own(source.name)}
             await self._send_segments(sending, stored)

@@ -3,6 +3,9 @@
 Removal comes last and only for objects that this run has proven: until then an old object could still need them. What
 a run cannot remove it owes, and the next one pays. A run that is complete also pays for objects that its source has no
 more: what the store has in their place, if anything, says which segments are still needed.
+
+A container that keeps old versions of its objects keeps all segments: its archived manifests name them, and no request
+tells which. What was owed for it is forgotten, for once it is archived nothing makes it removable again.
 """
 
 from __future__ import annotations
@@ -26,21 +29,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def remove_leftovers(store: Store, journal: Journal, proofs: Mapping[str, Proof], *, at_once: int) -> None:
-    """Delete the segments that the proven objects of ``proofs`` have left behind, ``at_once`` objects at a time.
+async def remove_leftovers(
+    store: Store, journal: Journal, container: str, proofs: Mapping[str, Proof], *, at_once: int
+) -> None:
+    """Delete the segments that the proven objects of ``proofs`` in ``container`` have left behind, ``at_once`` objects
+    at a time.
 
     What cannot be deleted stays owed, with a warning: the objects are good without.
     """
     owed: dict[tuple[str, str], list[Debt]] = {}
-    for debt in journal.debts():
+    for debt in await _debts(store, journal, container):
         if debt.name in proofs:
             owed.setdefault((debt.name, debt.container), []).append(debt)
 
     async def pay(place: tuple[str, str]) -> None:
-        name, container = place
-        keep = {one.name for one in proofs[name].segments or () if one.container == container}
+        name, home = place
+        keep = {one.name for one in proofs[name].segments or () if one.container == home}
         try:
-            await _pay(store, container, owed[place], keep)
+            await _pay(store, home, owed[place], keep)
         except SwiftFSError as error:
             log.warning("old segments of %s are still there: %s", printable(name), error)
         else:
@@ -56,7 +62,7 @@ async def remove_abandoned(store: Store, journal: Journal, container: str) -> No
     What cannot be decided or deleted stays owed.
     """
     owed: dict[str, list[Debt]] = {}
-    for debt in journal.debts():
+    for debt in await _debts(store, journal, container):
         if debt.is_sweep:  # another client's segments may have another use
             owed.setdefault(debt.name, []).append(debt)
     for name, debts in owed.items():
@@ -72,6 +78,15 @@ async def remove_abandoned(store: Store, journal: Journal, container: str) -> No
             log.warning("old segments of %s are still there: %s", printable(name), error)
             continue
         await asyncio.to_thread(journal.settle, debts)
+
+
+async def _debts(store: Store, journal: Journal, container: str) -> list[Debt]:
+    """What is owed and may be paid."""
+    debts = journal.debts()
+    if debts and store.spares_segments(container):
+        await asyncio.to_thread(journal.settle, debts)
+        return []
+    return debts
 
 
 async def _needed(store: Store, container: str, name: str) -> set[tuple[str, str]] | None:

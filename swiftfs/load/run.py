@@ -282,7 +282,7 @@ class _Run:
         unproven = first.unproven + second.unproven
         for one in unproven:
             proofs.take(one.name)
-        await remove_leftovers(self._client, self._journal, proofs, at_once=request.checkers)
+        await remove_leftovers(self._client, self._journal, request.container, proofs, at_once=request.checkers)
         return Verified(first.count + second.count, first.size + second.size, unproven)
 
     async def _upload(self, plan: Plan[SourceObject], entries: list[ListingEntry]) -> Outcome:

@@ -103,6 +103,8 @@ class StoredLarge:
 
     async def replacing(self, info: ObjectInfo) -> None:
         """Remember what must go once another object has taken the place of the large object ``info``."""
+        if self._store.spares_segments(self._container):
+            return
         prefix = self._policy.prefix(info.name)
         debts = [Debt(info.name, self.home, prefix)]
         for one in await self.segments(info) or ():
@@ -110,6 +112,11 @@ class StoredLarge:
             if not ours and not one.name.endswith("/") and is_segment_place(one.container, one.name):
                 debts.append(Debt(info.name, one.container, one.name))
         await self._in_thread(self._journal.owe, debts)
+
+    async def uploading(self, name: str) -> None:
+        """Remember the segments of ours that the object may have too many, unless it is stored and proven."""
+        if not self._store.spares_segments(self._container):
+            await self._in_thread(self._journal.owe, [Debt(name, self.home, self._policy.prefix(name))])
 
     async def _hash(self, source: SourceObject, sizes: tuple[int, ...] | list[int]) -> list[str]:
         """The MD5s of the parts of these sizes, one after the other, from the journal where it knows them."""

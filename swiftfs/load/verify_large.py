@@ -105,7 +105,7 @@ async def _mismatch(
     home, prefix = policy.home(container), policy.prefix(name)
     segments = proof.segments or ()
     found = await find_segments(store, segments, home, prefix)
-    if found.others:
+    if found.others and not store.spares_segments(container):
         await asyncio.to_thread(journal.owe, [Debt(name, home, prefix)])
     if found.missing:
         return f"{found.missing} of its {len(segments)} segments are missing or other than they should be"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from swiftfs.errors import (
     SwiftFSError,
     Truncated,
     Unavailable,
+    printable,
 )
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from swiftfs.swift.body import Body
     from swiftfs.swift.rate import RateLimit
     from swiftfs.swift.streams import Streamed
+
+log = logging.getLogger(__name__)
 
 PAGE = 10_000
 """Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
@@ -93,6 +97,8 @@ class Client(LargeObjects):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._versioned: dict[str, bool] = {}
+        self._spared: set[str] = set()
 
     @property
     def counters(self) -> Counters:
@@ -129,7 +135,24 @@ class Client(LargeObjects):
             answer = await self._transport.request("HEAD", wire.container_path(container))
         except SwiftFSError as error:
             raise about_container(error, container) from None
+        self._versioned[container] = wire.keeps_versions(answer.headers)
         return wire.container_info(container, answer.headers)
+
+    def spares_segments(self, container: str) -> bool:
+        """Whether segments of the container's large objects are to be left alone, for it keeps old versions of them,
+        which may need them; the log says so once.
+
+        Told by what was asked last about the container, a listing as a rule: this asks nothing.
+        """
+        if not self._versioned.get(container):
+            return False
+        if container not in self._spared:
+            self._spared.add(container)
+            log.warning(
+                "%s keeps old versions of its objects, which may need old segments: none is deleted",
+                printable(container),
+            )
+        return True
 
     async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool:
         """Make sure the container exists; True when it was made now."""
@@ -170,9 +193,10 @@ class Client(LargeObjects):
             if marker:
                 query["marker"] = marker
             try:
-                kept, _ = await listing_page(self._transport, path, query)
+                kept, headers = await listing_page(self._transport, path, query)
             except SwiftFSError as error:
                 raise about_container(error, container) from None
+            self._versioned[container] = wire.keeps_versions(headers)
             if not kept:
                 return
             marker = kept[-1].name
@@ -197,6 +221,7 @@ class Client(LargeObjects):
             page, headers = await listing_page(self._transport, wire.container_path(container), query)
         except SwiftFSError as error:
             raise about_container(error, container) from None
+        self._versioned[container] = wire.keeps_versions(headers)
         return Top(wire.container_info(container, headers), page if len(page) < TOP_LIMIT else None)
 
     # Objects

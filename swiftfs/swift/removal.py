@@ -45,6 +45,8 @@ class BulkOutcome(Protocol):
 class Deleting(Protocol):
     """What removal needs of a store: methods of ``swift.client.Client``."""
 
+    def spares_segments(self, container: str) -> bool: ...
+
     def list_objects(self, container: str, *, prefix: str = "") -> AsyncIterator[list[ListingEntry]]: ...
 
     async def head(self, container: str, name: str) -> ObjectInfo: ...
@@ -100,8 +102,12 @@ async def delete_names(
 ) -> None:
     """Delete ``names``, 10,000 a request; those of them that are ``suspects`` with the segments they may have.
 
-    Where no manifest can be read, segments are what ``prove`` says. Raises Incomplete when some could not be deleted.
+    Where no manifest can be read, segments are what ``prove`` says. A container that keeps old versions keeps the
+    segments, too: as rclone does, for a version that is archived is a manifest and needs them. Raises Incomplete when
+    some could not be deleted.
     """
+    if suspects and client.spares_segments(container):
+        suspects = ()
     gone = {name for name, _ in await _delete_large(client, container, suspects, prove)}
     rest = [name for name in names if name not in gone]
     if not rest:

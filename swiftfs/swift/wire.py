@@ -33,6 +33,9 @@ MD5_LENGTH = 32
 MTIME_HEADER = "X-Object-Meta-Mtime"
 """Seconds with a fraction, as rclone and python-swiftclient write a file's own time."""
 
+VERSIONING_HEADERS = ("X-History-Location", "X-Versions-Location", "X-Versions-Enabled")
+"""Headers of a container that keeps what is replaced or deleted in it (Swift's ``versioned_writes``, both modes)."""
+
 INFO = "/info"
 """The path that stands for the server's ``/info``, which is not below the account."""
 
@@ -173,6 +176,12 @@ def container_info(name: str, headers: Mapping[str, str]) -> ContainerInfo:
         said = f"'{printable(count[:80])}' objects, '{printable(size[:80])}' bytes"
         raise Truncated(f"the container's headers count {said}", container=name)
     return info
+
+
+def keeps_versions(headers: Mapping[str, str]) -> bool:
+    """Whether a container with these headers keeps old versions of its objects. One that does no longer
+    (``X-Versions-Enabled: False``) has those that it kept."""
+    return any(headers.get(name) for name in VERSIONING_HEADERS)
 
 
 def object_info(name: str, headers: Mapping[str, str], size: int | None = None) -> ObjectInfo:

@@ -61,6 +61,7 @@ class MemorySwift:
     most_bytes_in_flight: int = 0
     info: Limits = field(default_factory=Limits)
     readable: bool = True
+    versioned: set[str] = field(default_factory=set)
     manifests: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     before_store: Callable[[str], AsyncIterator[None]] | None = None
     _now: int = 0
@@ -94,6 +95,10 @@ class MemorySwift:
         self._request("HEAD", container, "")
         self._objects(container)
         return self._container_info(container)
+
+    def spares_segments(self, container: str) -> bool:
+        """Whether the container is one of ``versioned``, which keep old versions of their objects."""
+        return container in self.versioned
 
     async def create_container(self, container: str, *, storage_policy: str | None = None) -> bool:
         """Make the container; False when it was there."""

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 from fakes.fault_proxy import FaultProxy
-from fakes.programs import kill_after, through
+from fakes.programs import kill_after, run, through
 
 from swiftfs import localcloud
 from swiftfs.config import Remote, find_remote
@@ -169,6 +169,51 @@ def test_rclone_and_swiftfs_know_each_others_large_objects(
     assert_whole(remote, container, big)
     read = subprocess.run([RCLONE, "cat", f"local:{container}/big.bin", *options[:2]], capture_output=True, timeout=60)
     assert read.stdout == big.read_bytes()
+
+
+async def bodies(client: Client, container: str, history: str) -> set[bytes]:
+    """Every body that can be read under a name of the container: today's, and those of its old versions."""
+    transport = client._transport
+    found = [await client.get(place, one.name) for place in (container, history) for one in await names(client, place)]
+    query = {"format": "json", "versions": "true"}
+    rows = json.loads((await transport.request("GET", f"/{container}", query=query, limit=MIB)).body)
+    for row in rows:
+        if (version := row.get("version_id", "null")) != "null" and "deleted" not in row["content_type"]:
+            query = {"version-id": version}
+            found.append(
+                (await transport.request("GET", f"/{container}/{row['name']}", query=query, limit=9 * MIB)).body
+            )
+    return {bytes(one) for one in found}
+
+
+@pytest.mark.dialect("swift")
+@pytest.mark.parametrize("header", ["X-History-Location", "X-Versions-Location", "X-Versions-Enabled"])
+def test_old_versions_of_a_large_object_can_be_read(
+    tmp_path: Path, container: str, header: str, remote: Remote, local_environ: dict[str, str]
+) -> None:
+    """A container that keeps them keeps their segments, when the object is replaced and when it is deleted; it is said
+    once."""
+    history = f"{container}-history"
+    big = tmp_path / "tree" / "big.bin"
+    big.parent.mkdir()
+    versions = [os.urandom(2 * MIB + number) for number in range(2)]
+
+    async def ask() -> set[bytes]:
+        async with open_client(remote) as client:
+            await client.create_container(history)
+            headers = {header: "true" if header == "X-Versions-Enabled" else history}
+            await client._transport.request("PUT", f"/{container}", headers=headers)
+            return await bodies(client, container, history)
+
+    asyncio.run(ask())
+    for content in versions:
+        big.write_bytes(content)
+        done = load(big.parent, f"local:{container}", local_environ, *CUT)
+        assert (done.returncode, done.stderr.count("keeps old versions")) == (0, 1), done.stderr
+    assert asyncio.run(ask()) >= set(versions)
+    deleted = run("swiftfs", "delete", f"local:{container}", environ=local_environ)
+    assert (deleted.code, deleted.err.count("keeps old versions")) == (0, 1), deleted.err
+    assert versions[0] in asyncio.run(ask())
 
 
 @pytest.mark.dialect("swift")

@@ -89,6 +89,27 @@ def test_segments_that_the_object_in_the_store_needs_stay(memory: MemorySwift, r
     assert set(memory.held["c_segments"]) == needed
 
 
+def test_a_container_that_keeps_old_versions_keeps_their_segments(
+    memory: MemorySwift, root: Path, tmp_path: Path
+) -> None:
+    """Replaced, killed on the way, and gone from the source: what was stored once can be read in the archive, and
+    nothing is owed, for when the container keeps no versions any more the archive is still there."""
+    load(memory, root, tmp_path / "j")
+    memory.versioned.add("c")
+    first = set(memory.held["c_segments"])
+    (root / "big").write_bytes(os.urandom(5 * SEGMENT))
+    kill_before_manifest(memory, root, tmp_path / "j")
+    load(memory, root, tmp_path / "j")
+    (root / "big").write_bytes(b"small")
+    load(memory, root, tmp_path / "j")
+    (root / "big").unlink()
+    load(memory, root, tmp_path / "j")
+    assert (len(first), len(memory.held["c_segments"])) == (7, 12)
+    memory.versioned.clear()
+    load(memory, root, tmp_path / "j")
+    assert len(memory.held["c_segments"]) == 12
+
+
 @pytest.mark.logs("are still there")
 @pytest.mark.parametrize("readable", [True, False])
 def test_segments_stay_when_nobody_can_tell_whether_they_are_needed(
