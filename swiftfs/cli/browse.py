@@ -39,6 +39,15 @@ def with_client(remote_path: str, job: Callable[[Client, RemotePath], Awaitable[
     asyncio.run(run())
 
 
+def shows_segments(path: RemotePath) -> bool:
+    """Whether the remote of ``path`` shows the segments that are kept beside objects."""
+    import os
+
+    from swiftfs.config import find_remote
+
+    return find_remote(path.remote, os.environ).shows_segments
+
+
 remote_path = click.argument("remote_path", metavar="REMOTE:[PATH]")
 fast_list = click.option("--fast-list", is_flag=True, hidden=True, expose_value=False)
 """Taken for rclone's sake: there is one flat listing wherever that is enough."""
@@ -82,11 +91,12 @@ async def _show_directories(client: Client, path: RemotePath, top: str, recursiv
     from swiftfs.swift.browse import NO_TIME, directories, local_time
 
     no_time = local_time(NO_TIME, SECONDS)
+    segments = shows_segments(path)
     waiting = deque([""])
     while waiting:
         inside = waiting.popleft()
         prefix = "/".join(part for part in (path.prefix, inside.removesuffix("/")) if part)
-        async for name in directories(client, path.container, prefix):
+        async for name in directories(client, path.container, prefix, segments=segments):
             click.echo(f"{0:12d} {no_time} {-1:9d} {top}{inside}{name}")
             if recursive and name:
                 waiting.append(f"{inside}{name}/")
@@ -169,7 +179,15 @@ def lsjson(remote_path: str, **given: Any) -> None:
             return
         click.echo("[")
         first = True
-        async for item in json_items(client, path.container, path.prefix, recursive=given["recursive"], mtimes=mtimes):
+        listed = json_items(
+            client,
+            path.container,
+            path.prefix,
+            recursive=given["recursive"],
+            mtimes=mtimes,
+            segments=shows_segments(path),
+        )
+        async for item in listed:
             if (item.is_dir and given["files_only"]) or (not item.is_dir and given["dirs_only"]):
                 continue
             bucket = not path.container and "/" not in item.path
@@ -271,12 +289,14 @@ async def _items(client: Client, path: RemotePath, *, mtimes: bool = False) -> A
     """Objects below ``path``; of every container when it names none."""
     from swiftfs.swift.browse import items
 
+    segments = shows_segments(path)
     if path.container:
-        async for item in items(client, path.container, path.prefix, mtimes=mtimes):
+        async for item in items(client, path.container, path.prefix, mtimes=mtimes, segments=segments):
             yield item
         return
     for container in await client.containers():
-        async for item in items(client, container.name, "", mtimes=mtimes, top=f"{container.name}/"):
+        top = f"{container.name}/"
+        async for item in items(client, container.name, "", mtimes=mtimes, top=top, segments=segments):
             yield item
 
 

@@ -77,7 +77,8 @@ def rmdir(remote_path: str) -> None:
 def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
     """Delete the objects below PATH, many with one request, and the segments of large ones.
 
-    The container stays, with --rmdirs too, as with rclone; purge removes it.
+    The container stays, with --rmdirs too, as with rclone; purge removes it. Filters never choose segments below
+    .file-segments/, which objects that stay may need.
 
     \b
     Example:
@@ -90,6 +91,7 @@ def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
     async def job(client: Client, path: RemotePath) -> None:
         from swiftfs.load.sizes import within_sizes
         from swiftfs.load.stored_large import prove_segments
+        from swiftfs.model import SEGMENTS_PREFIX
         from swiftfs.swift.removal import delete_objects
 
         _need_container(path)
@@ -97,6 +99,8 @@ def delete(remote_path: str, dry_run: bool, **given: Any) -> None:
 
         async def choose(entries: list[ListingEntry]) -> list[ListingEntry]:
             def keeps(entry: ListingEntry) -> bool:
+                if entry.name.startswith(SEGMENTS_PREFIX):
+                    return False
                 return filters.keeps(entry.name.removeprefix(inside), entry.size if entry.is_directory_marker else None)
 
             return await within_sizes(client, path.container, [one for one in entries if keeps(one)], filters)

@@ -41,3 +41,9 @@ class Remote:
     no_large_objects: bool = False
     use_segments_container: bool | None = None
     chunk_size: int = LARGEST_OBJECT
+
+    @property
+    def shows_segments(self) -> bool:
+        """Whether segments in a container of objects are shown as objects: not where they are kept there, as with
+        rclone."""
+        return self.use_segments_container is not False

@@ -2,6 +2,9 @@
 
 Over :class:`swiftfs.swift.client.Client`. A listing tells neither a file's own time nor, on every server, a large
 object's size: where they are asked for, HEADs get them, in parallel and in the listing's order.
+
+``segments`` says whether those below ``.file-segments/`` are shown. A remote that keeps them there shows none, as with
+rclone, which leaves them out of its listings.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, NotFound
-from swiftfs.model import ByteRange, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.model import SEGMENTS_PREFIX, ByteRange, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift.heads import heads
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ class Item:
 
 
 async def items(
-    client: Client, container: str, prefix: str, *, mtimes: bool = False, top: str = ""
+    client: Client, container: str, prefix: str, *, mtimes: bool = False, top: str = "", segments: bool = True
 ) -> AsyncIterator[Item]:
     """The objects below directory ``prefix``, or the one object of that name, without directory markers.
 
@@ -51,7 +54,8 @@ async def items(
     found = False
     async for page in client.list_objects(container, prefix=inside):
         found = True
-        async for item in _described(client, container, page, inside, top, mtimes=mtimes):
+        shown = [entry for entry in page if segments or not entry.name.startswith(SEGMENTS_PREFIX)]
+        async for item in _described(client, container, shown, inside, top, mtimes=mtimes):
             yield item
     if prefix and not found:
         try:
@@ -81,13 +85,15 @@ def _of_info(info: ObjectInfo, path: str, precise: int | None = None) -> Item:
     return Item(info.name, path, info.size, mtime, False, md5, info.content_type)
 
 
-async def directories(client: Client, container: str, prefix: str) -> AsyncIterator[str]:
+async def directories(client: Client, container: str, prefix: str, *, segments: bool = True) -> AsyncIterator[str]:
     """Names of the directories in directory ``prefix``. Raises ContainerNotFound."""
     inside = f"{prefix}/" if prefix else ""
     found = False
     async for page in client.list_pages(container, prefix=inside, delimiter="/"):
         for entry in page:
             found = True
+            if not segments and entry.name.startswith(SEGMENTS_PREFIX):
+                continue
             if isinstance(entry, Subdir) and entry.name != inside:
                 yield entry.name.removeprefix(inside).rstrip("/")
             elif isinstance(entry, ListingEntry) and entry.is_directory_marker and not entry.name.endswith("/"):
@@ -97,7 +103,7 @@ async def directories(client: Client, container: str, prefix: str) -> AsyncItera
 
 
 async def json_items(
-    client: Client, container: str, prefix: str, *, recursive: bool, mtimes: bool
+    client: Client, container: str, prefix: str, *, recursive: bool, mtimes: bool, segments: bool = True
 ) -> AsyncIterator[Item]:
     """What is in directory ``prefix``, directories included, or with ``recursive`` all below it.
 
@@ -107,7 +113,7 @@ async def json_items(
         for info in await client.containers():
             yield Item(info.name, info.name, info.size, info.last_modified or NO_TIME, True)
             if recursive:
-                async for item in json_items(client, info.name, "", recursive=True, mtimes=mtimes):
+                async for item in json_items(client, info.name, "", recursive=True, mtimes=mtimes, segments=segments):
                     yield Item(
                         item.name, f"{info.name}/{item.path}", item.size, item.mtime, item.is_dir, item.md5,
                         item.content_type,
@@ -115,7 +121,7 @@ async def json_items(
         return
     if recursive:
         shown: set[str] = set()
-        async for item in items(client, container, prefix, mtimes=mtimes):
+        async for item in items(client, container, prefix, mtimes=mtimes, segments=segments):
             parts = item.path.split("/")[:-1]
             for depth in range(1, len(parts) + 1):
                 directory = "/".join(parts[:depth])
@@ -129,6 +135,8 @@ async def json_items(
     async for page in client.list_pages(container, prefix=inside, delimiter="/"):
         found = True
         for entry in page:
+            if not segments and entry.name.startswith(SEGMENTS_PREFIX):
+                continue
             if isinstance(entry, Subdir):
                 path = entry.name.removeprefix(inside).rstrip("/")
                 yield Item(entry.name, path, -1, NO_TIME, True)

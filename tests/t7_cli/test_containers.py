@@ -178,3 +178,50 @@ def test_objects_of_which_a_larger_one_was_made_stay(
     assert left == sorted([*NAMES, "kept"])
     assert names(f"{albums}_segments", local_environ) == []
     assert check("swiftfs", "cat", f"{albums}/kept", environ=local_environ) == "a/onetop"
+
+
+@pytest.fixture
+def beside(container: str, here: Path, cloud: Cloud, local_environ: dict[str, str]) -> dict[str, str]:
+    """The environment of a user whose segments are kept beside the objects; the container has a large one then."""
+    config = here / "beside.conf"
+    config.write_text(cloud.rclone_conf.read_text() + "use_segments_container = false\n")
+    config.chmod(0o600)
+    environ = {**local_environ, "RCLONE_CONFIG": str(config)}
+    (here / "beside").mkdir()
+    (here / "beside" / "film.bin").write_bytes(random.Random(4).randbytes(250_000))
+    check("rclone", "copy", "--swift-chunk-size", "90k", here / "beside", container, environ=environ)
+    return environ
+
+
+@pytest.mark.parametrize("remote_shows", [True, False], ids=["shown", "hidden"])
+@pytest.mark.parametrize("limits", [("--exclude", "*.bin"), ("--max-size", "100K")], ids=["name", "size"])
+def test_a_filter_never_takes_the_segments_of_what_it_keeps(
+    container: str,
+    here: Path,
+    limits: tuple[str, str],
+    remote_shows: bool,
+    local_environ: dict[str, str],
+    beside: dict[str, str],
+) -> None:
+    """Whatever the remote says of segments beside objects; without a filter everything goes."""
+    environ = local_environ if remote_shows else beside
+    check("swiftfs", "delete", container, *limits, environ=environ)
+    assert names(container, beside) == ["film.bin"]
+    film = run("swiftfs", "cat", f"{container}/film.bin", environ=environ)
+    assert os.fsencode(film.out) == (here / "beside" / "film.bin").read_bytes()
+    check("swiftfs", "delete", container, environ=environ)
+    assert names(container, local_environ) == []
+
+
+def test_segments_beside_objects_are_hidden_where_they_are_kept(
+    container: str, local_environ: dict[str, str], beside: dict[str, str]
+) -> None:
+    """In every listing, as with rclone; a remote that keeps them elsewhere shows them, as rclone does then."""
+    for command in (("ls",), ("lsl",), ("size", "--json"), ("cat",)):
+        for environ in (local_environ, beside):
+            ours, theirs = (run(one, *command, container, environ=environ).out for one in ("swiftfs", "rclone"))
+            assert sorted(ours.split("\n")) == sorted(theirs.split("\n")), command
+    for environ, segments in ((local_environ, True), (beside, False)):
+        for command in (("lsd",), ("lsjson",), ("lsjson", "-R")):
+            for program in ("swiftfs", "rclone"):
+                assert segments == (".file-segments" in check(program, *command, container, environ=environ)), command
