@@ -112,7 +112,8 @@ class ObjectInfo:
 
     ``etag`` of an SLO is the MD5 of its segments' ETags. ``mtime`` is ``X-Object-Meta-Mtime`` and None where the
     object has none. ``last_modified`` has whole seconds only, for headers carry no more. ``manifest`` is where a DLO's
-    segments are, ``container/prefix`` unquoted, and None for all others.
+    segments are, ``container/prefix`` unquoted, and None for all others. ``is_link``: all of this is said of another
+    object, to which this one is a symbolic link; it has no segments of its own.
     """
 
     name: str
@@ -123,6 +124,7 @@ class ObjectInfo:
     content_type: str | None = None
     mtime: int | None = None
     manifest: str | None = None
+    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)

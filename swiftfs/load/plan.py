@@ -149,8 +149,11 @@ def _step(source: S, entry: ListingEntry | None, compare: Compare) -> Step[S]:
 
 
 def after_head(source: S, info: ObjectInfo, compare: Compare = Compare.CONTENT) -> Step[S]:
-    """The step once a HEAD has told. A large object's ETag is not the MD5 of its bytes: ``load.large`` compares it."""
-    if info.kind is not Kind.PLAIN and compare is not Compare.SIZE:
+    """The step once a HEAD has told. A large object's ETag is not the MD5 of its bytes: ``load.large`` compares it.
+
+    A symbolic link has the bytes of another object, and no listing proves that it still has them.
+    """
+    if (info.kind is not Kind.PLAIN or info.is_link) and compare is not Compare.SIZE:
         return Step(source, Action.SEND, there=True)
     return _compared(source, info.size, info.etag, compare)
 

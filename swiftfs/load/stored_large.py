@@ -102,8 +102,11 @@ class StoredLarge:
         return await prove_segments(self._store, self._container, info, [self._policy])
 
     async def replacing(self, info: ObjectInfo) -> None:
-        """Remember what must go once another object has taken the place of the large object ``info``."""
-        if self._store.spares_segments(self._container):
+        """Remember what must go once another object has taken the place of the large object ``info``.
+
+        Nothing must for a symbolic link to one: all that is told of it is told of the other.
+        """
+        if info.is_link or self._store.spares_segments(self._container):
             return
         prefix = self._policy.prefix(info.name)
         debts = [Debt(info.name, self.home, prefix)]

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import (
@@ -228,9 +228,14 @@ class Client(LargeObjects):
 
     async def head(self, container: str, name: str) -> ObjectInfo:
         """Size, ETag, times and kind of an object. Raises NotFound."""
+        path = wire.object_path(container, name)
         try:
-            answer = await self._transport.request("HEAD", wire.object_path(container, name))
-            return wire.object_info(name, answer.headers)
+            answer = await self._transport.request("HEAD", path)
+            info = wire.object_info(name, answer.headers)
+            if "Content-Location" in answer.headers:
+                is_link = wire.is_link(answer.headers, await self._transport.storage_url(), path)
+                info = replace(info, is_link=is_link)
+            return info
         except SwiftFSError as error:
             raise about_object(error, container, name) from None
 

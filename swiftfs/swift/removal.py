@@ -133,6 +133,8 @@ async def _delete_large(client: Deleting, container: str, names: Sequence[str], 
         async with places:
             try:
                 info = await client.head(container, name)
+                if info.is_link:
+                    return None  # what it points to is an object of its own
                 if info.kind is Kind.SLO:
                     await _delete_static(client, container, info, prove)
                 elif info.kind is Kind.DLO:

@@ -184,6 +184,20 @@ def keeps_versions(headers: Mapping[str, str]) -> bool:
     return any(headers.get(name) for name in VERSIONING_HEADERS)
 
 
+def is_link(headers: Mapping[str, str], storage_url: str, path: str) -> bool:
+    """Whether an answer about the object at ``path`` below ``storage_url`` tells of another one, to which it is a
+    symbolic link.
+
+    Swift's ``symlink`` names that in ``Content-Location``. So does its ``object_versioning``, with the object's own
+    path and the version. Of the storage URL only its end counts: a proxy may show the rest as something else.
+    """
+    location = headers.get("Content-Location")
+    if location is None:
+        return False
+    own = f"/{storage_url.rpartition('/')[2]}{path}"
+    return not unquote(location.partition("?")[0]).endswith(unquote(own))
+
+
 def object_info(name: str, headers: Mapping[str, str], size: int | None = None) -> ObjectInfo:
     """What the headers of a HEAD or a GET say; ``size`` in bytes where it is known better than by Content-Length.
 

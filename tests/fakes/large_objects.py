@@ -29,6 +29,12 @@ async def put_manifest(remote: Remote, container: str, name: str, rows: Sequence
         await transport.request("PUT", path, query={"multipart-manifest": "put"}, body=json.dumps(rows).encode())
 
 
+async def put_link(remote: Remote, container: str, name: str, target: str) -> None:
+    """A symbolic link to ``target``, container and name quoted."""
+    async with open_transport(remote, connections=1, deadline=30.0) as transport:
+        await transport.request("PUT", f"/{container}/{name}", headers={"X-Symlink-Target": target}, body=b"")
+
+
 async def put_dlo(remote: Remote, container: str, name: str, segments: Sequence[bytes]) -> None:
     """A DLO whose segments are ``.seg/NAME/0000`` … of the same container."""
     async with open_transport(remote, connections=4, deadline=30.0) as transport:

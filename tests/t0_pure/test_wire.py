@@ -265,3 +265,14 @@ def test_headers_tell_the_kind_of_an_object(headers: dict[str, str], kind: Kind)
     info = wire.object_info("n", {**common, **headers})
 
     assert (info.size, info.etag, info.last_modified, info.kind) == (5, "ab", 10**9, kind)
+
+
+@given(NAMES)
+def test_an_answer_about_another_object_is_a_links(name: str) -> None:
+    """Swift names the other one; with versions it names the object itself, by whatever prefix a proxy has it."""
+    path = wire.object_path("c", name)
+    url = "https://store/swift/v1/AUTH_me"
+    assert not wire.is_link({}, url, path)
+    assert not wire.is_link({"Content-Location": f"/v1/AUTH_me{path}?version-id=1"}, url, path)
+    for other in (f"/v1/AUTH_me/d{path}", f"/v1/AUTH_other{path}", f"/v1/AUTH_me{path}x"):
+        assert wire.is_link({"Content-Location": other}, url, path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.large_objects import put_manifest
+from fakes.large_objects import put_link, put_manifest
 from fakes.programs import check, run, write_tree
 
 from swiftfs.config import Remote
@@ -225,3 +225,29 @@ def test_segments_beside_objects_are_hidden_where_they_are_kept(
         for command in (("lsd",), ("lsjson",), ("lsjson", "-R")):
             for program in ("swiftfs", "rclone"):
                 assert segments == (".file-segments" in check(program, *command, container, environ=environ)), command
+
+
+@pytest.mark.dialect("swift")
+@pytest.mark.parametrize("command", ["delete", "purge", "load", "clean"])
+def test_a_link_goes_without_what_it_points_to(
+    container: str, here: Path, remote: Remote, command: str, local_environ: dict[str, str]
+) -> None:
+    """Deleted or replaced, a symbolic link to a large object leaves that as it is, and one to a plain object, too."""
+    name = container.partition(":")[2]
+    film = random.Random(5).randbytes(2 << 20)
+    cut = ("--multi-thread-cutoff", "1M", "--segment-size", "1M")
+    check("swiftfs", "load", write_tree(here / "films", {"film": film}), container, *cut, environ=local_environ)
+    asyncio.run(put_link(remote, name, "links/film", f"{name}/film"))
+    asyncio.run(put_link(remote, name, "links/top", f"{name}/top"))
+    assert os.fsencode(run("swiftfs", "cat", f"{container}/links/film", environ=local_environ).out) == film
+    if command in {"delete", "purge"}:
+        check("swiftfs", command, f"{container}/links", environ=local_environ)
+    else:
+        tree = write_tree(here / "links", {"film": b"another", "top": b"top"})
+        options = ["--clean"] if command == "clean" else []
+        check("swiftfs", "load", tree, f"{container}/links", *options, environ=local_environ)
+        check("rclone", "check", tree, f"{container}/links", environ=local_environ)
+        check("swiftfs", "delete", f"{container}/links", environ=local_environ)
+    assert names(container, local_environ) == sorted([*NAMES, "film"])
+    assert os.fsencode(run("swiftfs", "cat", f"{container}/film", environ=local_environ).out) == film
+    assert check("swiftfs", "cat", f"{container}/top", environ=local_environ) == "top"
