@@ -28,7 +28,7 @@ from swiftfs.errors import (
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
 from swiftfs.swift.large import LargeObjects
-from swiftfs.swift.listing import TOP_LIMIT, Top, listing_page
+from swiftfs.swift.listing import TOP_LIMIT, Listings, Top
 from swiftfs.swift.translate import about_container, about_object
 from swiftfs.swift.transport import Transport, open_transport
 
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE = 10_000
-"""Names asked for in one page: Swift's ``container_listing_limit``; Ceph RGW sends fewer without saying so."""
+"""Names asked for in one page: Swift's usual ``container_listing_limit``; a lower one is found out, and Ceph RGW sends
+fewer without saying so."""
 BULK = 10_000
 """Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
 PUT_ATTEMPTS = 2
@@ -97,6 +98,7 @@ class Client(LargeObjects):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._listings = Listings(transport)
         self._versioned: dict[str, bool] = {}
         self._spared: set[str] = set()
 
@@ -120,9 +122,7 @@ class Client(LargeObjects):
         found: list[ContainerInfo] = []
         while True:
             marker = found[-1].name if found else ""
-            answer = await self._transport.request(
-                "GET", "", query={"format": "json", "limit": str(PAGE), "marker": marker}, limit=SMALL_ANSWER
-            )
+            answer = await self._listings.ask("", {"format": "json", "marker": marker}, PAGE)
             rows = wire.parse_containers(answer.body) if answer.status != wire.NO_CONTENT else []
             page = [row for row in rows if row.name > marker]
             if not page:
@@ -181,7 +181,7 @@ class Client(LargeObjects):
         A page that is shorter than asked for is not the last: Ceph RGW sends 1,000 of 10,000 and says nothing.
         Raises ContainerNotFound, and Truncated for a listing that repeats itself.
         """
-        query = {"format": "json", "limit": str(PAGE)}
+        query = {"format": "json"}
         if prefix:
             query["prefix"] = prefix
         if delimiter:
@@ -193,7 +193,7 @@ class Client(LargeObjects):
             if marker:
                 query["marker"] = marker
             try:
-                kept, headers = await listing_page(self._transport, path, query)
+                kept, headers = await self._listings.page(path, query, PAGE)
             except SwiftFSError as error:
                 raise about_container(error, container) from None
             self._versioned[container] = wire.keeps_versions(headers)
@@ -214,15 +214,17 @@ class Client(LargeObjects):
 
         Raises ContainerNotFound, and Truncated for a listing that repeats itself.
         """
-        query = {"format": "json", "limit": str(TOP_LIMIT), "delimiter": "/"}
+        query = {"format": "json", "delimiter": "/"}
         if prefix:
             query["prefix"] = prefix
         try:
-            page, headers = await listing_page(self._transport, wire.container_path(container), query)
+            page, headers = await self._listings.page(wire.container_path(container), query, TOP_LIMIT)
         except SwiftFSError as error:
             raise about_container(error, container) from None
         self._versioned[container] = wire.keeps_versions(headers)
-        return Top(wire.container_info(container, headers), page if len(page) < TOP_LIMIT else None)
+        # A server that has refused so many names may have sent fewer than there are.
+        all_told = len(page) < TOP_LIMIT and (not page or self._listings.takes(TOP_LIMIT))
+        return Top(wire.container_info(container, headers), page if all_told else None)
 
     # Objects
 

@@ -6,14 +6,16 @@ import asyncio
 import dataclasses
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from fakes.fault_proxy import Fault, FaultProxy, Status
 from fakes.names import ODD_NAMES, STORE_ONLY_NAMES
 
-from swiftfs.config import Remote
+from swiftfs import localcloud
+from swiftfs.config import Remote, find_remote
 from swiftfs.errors import AuthError, Changed, Conflict, ContainerNotFound, NotFound, Rejected, Unavailable
-from swiftfs.localcloud import Cloud
+from swiftfs.localcloud import Cloud, CloudOptions
 from swiftfs.localcloud.access_log import keystone_requests, offset
 from swiftfs.localcloud.tokens import revoke_tokens
 from swiftfs.model import ByteRange, ListingEntry, ObjectVersion, Subdir
@@ -224,3 +226,46 @@ async def test_a_store_that_is_down_is_given_up_in_time(remote: Remote, unused_t
     with pytest.raises(Unavailable, match=f"127.0.0.1:{unused_tcp_port}"):
         async with open_client(dataclasses.replace(remote, auth_options=options)):
             pass
+
+
+@pytest.fixture(scope="module")
+def frugal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A remote whose server lists three names at once and refuses to be asked for more."""
+    directory = tmp_path_factory.mktemp("frugal-cloud")
+    made = localcloud.up(CloudOptions(directory, listing_limit=3, proxy_workers=1), print)
+    yield find_remote("local", {"RCLONE_CONFIG": str(made.rclone_conf)})
+    localcloud.down(directory, print)
+
+
+async def test_a_server_is_asked_for_as_many_names_as_it_lets_itself_be(frugal: Remote) -> None:
+    """One that refuses more than it sends at once is listed whole, at the cost of one request for each kind of
+    listing; names on top of a container that may not be all there are do not count as all."""
+    names = [f"{number}" for number in range(8)]
+    async with open_client(frugal) as client:
+        await client.create_container("c")
+        assert (await client.list_top("c")).names == []
+        for name in names:
+            await client.put("c", name, b"x", md5=md5(b"x"))
+        for container in names:
+            await client.create_container(container)
+        before = client.counters.requests
+        assert [entry.name for entry in await listed(client, "c")] == names
+        assert client.counters.requests - before == 4  # three pages and an empty one
+        assert [one.name for one in await client.containers()] == [*names, "c"]
+        assert (await client.list_top("c")).names is None
+
+
+async def test_a_listing_that_is_refused_has_not_changed(cloud: Cloud, remote: Remote) -> None:
+    """A 412 is told as what it is, and the next listing asks for as many names as ever."""
+    container = f"client-{secrets.token_hex(4)}"
+    with FaultProxy(cloud.storage_url) as proxy:
+        async with open_client(dataclasses.replace(remote, storage_url=proxy.url)) as client:
+            await client.create_container(container)
+            with (
+                proxy.broken(Fault(Status(412), "GET", count=2)),
+                pytest.raises(Rejected, match="refuses this listing"),
+            ):
+                await listed(client, container)
+            with proxy.broken() as seen:
+                assert await listed(client, container) == []
+    assert ["limit=10000" in one.target for one in seen] == [True]
