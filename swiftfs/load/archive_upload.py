@@ -267,9 +267,10 @@ class StreamUpload(HeldUpload):
             self._tally.sent -= 1
             self._tally.sent_size -= proof.size if proof is not None else 0
             try:
-                large = proof is not None and proof.segments is not None
-                large = large and not self._store.spares_segments(self._container)
-                await self._store.delete(self._container, one.name, with_segments=large)
+                segments = len(proof.segments or ()) if proof is not None else 0
+                if segments and self._store.spares_segments(self._container):
+                    segments = 0
+                await self._store.delete(self._container, one.name, with_segments=segments)
             except NotFound:
                 pass
             except SwiftFSError as error:

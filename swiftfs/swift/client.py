@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import (
     Changed,
-    Conflict,
     Damaged,
     DeadlineExceeded,
     NotFound,
@@ -27,6 +26,7 @@ from swiftfs.errors import (
 )
 from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
 from swiftfs.swift import wire
+from swiftfs.swift.deletes import Deletes
 from swiftfs.swift.large import LargeObjects
 from swiftfs.swift.listing import TOP_LIMIT, Listings, Top
 from swiftfs.swift.translate import about_container, about_object
@@ -44,13 +44,9 @@ log = logging.getLogger(__name__)
 PAGE = 10_000
 """Names asked for in one page: Swift's usual ``container_listing_limit``; a lower one is found out, and Ceph RGW sends
 fewer without saying so."""
-BULK = 10_000
-"""Names in one bulk delete: ``max_deletes_per_request`` of Swift's bulk middleware."""
 PUT_ATTEMPTS = 2
 """Times an object is sent whose answer does not prove it: one that is only accepted (202) goes to a server whose clock
 is right, with luck; another ETag may have been the answer to nobody."""
-SMALL_ANSWER = 16 * 1024 * 1024
-"""Bytes that an account listing or a status body may have: 10,000 entries with long names stay below."""
 FRUITLESS = 3
 """Resumes in a row that may bring no byte before a body is given up: a segment that is gone never comes."""
 DAMAGED_ATTEMPTS = 3
@@ -60,15 +56,6 @@ SLOWEST_PUT = 64 * 1024
 """Bytes a second a PUT is expected to make: its deadline grows with its size at this rate."""
 ON_THE_WAY = 16 * 1024 * 1024
 """Bytes of a body that buffers on the way may hold when its last one has left: the answer waits for these alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkDeleted:
-    """Outcome of a bulk delete; ``errors`` holds ``(container/name, status)`` of what is still there."""
-
-    deleted: int
-    not_found: int
-    errors: tuple[tuple[str, str], ...]
 
 
 @contextlib.asynccontextmanager
@@ -92,7 +79,7 @@ async def open_client(
         yield Client(transport)
 
 
-class Client(LargeObjects):
+class Client(LargeObjects, Deletes):
     """One account. Every method raises SwiftFSError subclasses only: AuthError, Forbidden, Unavailable and
     DeadlineExceeded anywhere; the others where they are named."""
 
@@ -159,17 +146,6 @@ class Client(LargeObjects):
         headers = {"X-Storage-Policy": storage_policy} if storage_policy else {}
         answer = await self._transport.request("PUT", wire.container_path(container), headers=headers)
         return answer.status == 201
-
-    async def delete_container(self, container: str) -> None:
-        """Remove an empty container. Raises ContainerNotFound, and Conflict when it is not empty."""
-        try:
-            await self._transport.request("DELETE", wire.container_path(container))
-        except Conflict as error:
-            raise Conflict(
-                "the container is not empty", container=container, txid=error.txid, hint="use purge, or delete first"
-            ) from None
-        except SwiftFSError as error:
-            raise about_container(error, container) from None
 
     # Listings
 
@@ -362,49 +338,6 @@ class Client(LargeObjects):
                 if (await self.head(container, name)).etag == md5:
                     return md5
         raise Truncated("the store holds other bytes than were sent", container=container, object=name)
-
-    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
-        """Remove an object; ``with_segments`` removes what an SLO's manifest names too. Raises NotFound, Conflict."""
-        query = {"multipart-manifest": "delete"} if with_segments else {}
-        try:
-            answer = await self._transport.request(
-                "DELETE",
-                wire.object_path(container, name),
-                query=query,
-                headers={"Accept": "application/json"} if with_segments else None,
-                limit=SMALL_ANSWER,
-            )
-            if with_segments and answer.body.strip():
-                _, _, errors = wire.parse_bulk_answer(answer.body)
-                if errors:
-                    raise Conflict(f"{len(errors)} segments could not be deleted, the first: {errors[0][1]}")
-        except SwiftFSError as error:
-            raise about_object(error, container, name) from None
-
-    async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkDeleted:
-        """Remove many objects, 10,000 a request. Raises ContainerNotFound; single failures are in the outcome."""
-        deleted = not_found = 0
-        errors: list[tuple[str, str]] = []
-        for first in range(0, len(names), BULK):
-            batch = names[first : first + BULK]
-            try:
-                answer = await self._transport.request(
-                    "POST",
-                    "",
-                    query={"bulk-delete": "1"},
-                    headers={"Content-Type": "text/plain", "Accept": "application/json"},
-                    body=wire.bulk_delete_body(container, batch),
-                    limit=SMALL_ANSWER,
-                    # The server deletes one by one or few at a time before it answers.
-                    extra_time=len(batch) / 10,
-                )
-                one, missing, failed = wire.parse_bulk_answer(answer.body)
-            except SwiftFSError as error:
-                raise about_container(error, container) from None
-            deleted += one
-            not_found += missing
-            errors.extend(failed)
-        return BulkDeleted(deleted, not_found, tuple(errors))
 
 
 def _checked(answer: Streamed, name: str, pinned: ObjectVersion | None, position: int | None) -> ObjectInfo:

@@ -53,7 +53,7 @@ class Deleting(Protocol):
 
     async def parts(self, container: str, name: str) -> tuple[Part, ...] | None: ...
 
-    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None: ...
+    async def delete(self, container: str, name: str, *, with_segments: int = 0) -> None: ...
 
     async def bulk_delete(self, container: str, names: Sequence[str]) -> BulkOutcome: ...
 
@@ -153,7 +153,7 @@ async def _delete_static(client: Deleting, container: str, info: ObjectInfo, pro
     name = info.name
     parts = await client.parts(container, name)
     if parts and all(part.is_segment and not part.is_manifest for part in parts):
-        await client.delete(container, name, with_segments=True)
+        await client.delete(container, name, with_segments=len(parts))
         return
     if parts is None:
         proven = await prove(info)

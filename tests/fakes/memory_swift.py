@@ -26,7 +26,7 @@ from swiftfs.model import (
 )
 from swiftfs.swift.answer import Counters
 from swiftfs.swift.body import Body
-from swiftfs.swift.client import BulkDeleted
+from swiftfs.swift.deletes import BulkDeleted
 from swiftfs.swift.large import BadSegments
 from swiftfs.swift.listing import Top
 
@@ -256,7 +256,7 @@ class MemorySwift:
         self.held[container][name] = replace(stored, info=replace(stored.info, etag=etag, kind=Kind.SLO))
         self.manifests[container, name] = tuple(segments)
 
-    async def delete(self, container: str, name: str, *, with_segments: bool = False) -> None:
+    async def delete(self, container: str, name: str, *, with_segments: int = 0) -> None:
         """Remove one object; ``with_segments`` removes what an SLO's manifest names, too."""
         self._request("DELETE", container, name)
         self._stored(container, name)

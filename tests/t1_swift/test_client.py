@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from fakes.fault_proxy import Fault, FaultProxy, Status
+from fakes.fault_proxy import Fault, FaultProxy, Meanwhile, Status
 from fakes.names import ODD_NAMES, STORE_ONLY_NAMES
 
 from swiftfs import localcloud
@@ -18,8 +19,9 @@ from swiftfs.errors import AuthError, Changed, Conflict, ContainerNotFound, NotF
 from swiftfs.localcloud import Cloud, CloudOptions
 from swiftfs.localcloud.access_log import keystone_requests, offset
 from swiftfs.localcloud.tokens import revoke_tokens
-from swiftfs.model import ByteRange, ListingEntry, ObjectVersion, Subdir
+from swiftfs.model import ByteRange, ListingEntry, ObjectVersion, Segment, Subdir
 from swiftfs.swift.client import Client, open_client
+from swiftfs.swift.removal import delete_objects
 
 pytestmark = [pytest.mark.cloud, pytest.mark.asyncio]
 
@@ -269,3 +271,19 @@ async def test_a_listing_that_is_refused_has_not_changed(cloud: Cloud, remote: R
             with proxy.broken() as seen:
                 assert await listed(client, container) == []
     assert ["limit=10000" in one.target for one in seen] == [True]
+
+
+async def test_a_delete_has_time_for_every_segment(cloud: Cloud, remote: Remote) -> None:
+    """A server that deletes them one by one is waited for beyond the deadline of a call."""
+    container, deadline, many = f"client-{secrets.token_hex(4)}_segments", 4.0, 60
+    with FaultProxy(cloud.storage_url) as proxy:
+        through = dataclasses.replace(remote, storage_url=proxy.url)
+        async with open_client(through, deadline=deadline) as client:
+            await client.create_container(container)
+            await client.put(container, "part", b"x", md5=md5(b"x"))
+            await client.put_manifest(container, "large", [Segment(container, "part", 1, md5(b"x"))] * many)
+            slow = Fault(Meanwhile(lambda: time.sleep(deadline + 1)), "DELETE")
+            with proxy.broken(slow) as seen:
+                await delete_objects(client, container, "large", dry_run=False, say=print)
+            assert await listed(client, container) == []
+    assert [one.method for one in seen if one.action] == ["DELETE"]
