@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from swiftfs.errors import Conflict, NotFound, Rejected, SwiftFSError, Truncated, printable
+from swiftfs.errors import AuthError, Conflict, NotFound, Rejected, SwiftFSError, Truncated, printable
 from swiftfs.model import Limits, Part, Segment
 from swiftfs.swift import manifests, wire
 from swiftfs.swift.translate import about_object
@@ -37,11 +37,12 @@ class LargeObjects:
     _transport: Transport
 
     async def limits(self) -> Limits:
-        """What ``/info`` says of sizes; the usual limits where a server does not say."""
+        """What ``/info`` says of sizes; the usual limits where a server does not say, or not to us (Swift's
+        ``expose_info = false``, which is 403, or 401 of a proxy before it)."""
         try:
             answer = await self._transport.request("GET", wire.INFO, limit=LONGEST_MANIFEST)
             return manifests.parse_limits(answer.body)
-        except (NotFound, Rejected, Conflict, Truncated):
+        except (AuthError, NotFound, Rejected, Conflict, Truncated):
             return Limits()
 
     async def segments(self, container: str, name: str) -> tuple[Segment, ...] | None:

@@ -19,7 +19,7 @@ from swiftfs.errors import AuthError, Changed, Conflict, ContainerNotFound, NotF
 from swiftfs.localcloud import Cloud, CloudOptions
 from swiftfs.localcloud.access_log import keystone_requests, offset
 from swiftfs.localcloud.tokens import revoke_tokens
-from swiftfs.model import ByteRange, ListingEntry, ObjectVersion, Segment, Subdir
+from swiftfs.model import ByteRange, Limits, ListingEntry, ObjectVersion, Segment, Subdir
 from swiftfs.swift.client import Client, open_client
 from swiftfs.swift.removal import delete_objects
 
@@ -287,3 +287,15 @@ async def test_a_delete_has_time_for_every_segment(cloud: Cloud, remote: Remote)
                 await delete_objects(client, container, "large", dry_run=False, say=print)
             assert await listed(client, container) == []
     assert [one.method for one in seen if one.action] == ["DELETE"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_server_that_does_not_describe_itself_has_the_usual_limits(
+    cloud: Cloud, remote: Remote, status: int
+) -> None:
+    """Whatever it says instead, and the client goes on with its token."""
+    with FaultProxy(cloud.storage_url) as proxy:
+        async with open_client(dataclasses.replace(remote, storage_url=proxy.url)) as client:
+            with proxy.broken(Fault(Status(status), "GET", "/info", count=None)):
+                assert await client.limits() == Limits()
+            assert await client.containers() is not None
