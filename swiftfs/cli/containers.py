@@ -11,7 +11,7 @@ import click
 
 from swiftfs.cli.browse import with_client
 from swiftfs.cli.filtering import filter_options, filters_from
-from swiftfs.errors import UsageError
+from swiftfs.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
     from swiftfs.config import RemotePath
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from swiftfs.swift.client import Client
 
 log = logging.getLogger(__name__)
+
+LISTING_LAG = 2.0
+"""Seconds that a store gets whose container still counts objects that are deleted: Swift's container servers are told
+behind the answer when they are busy."""
 
 remote_path = click.argument("remote_path", metavar="REMOTE:PATH")
 dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Show what would be deleted, delete nothing.")
@@ -139,9 +143,28 @@ def purge(remote_path: str, dry_run: bool) -> None:
         prove = functools.partial(prove_segments, client, path.container)
         await delete_objects(client, path.container, path.prefix, dry_run=dry_run, say=_say, prove=prove)
         if not path.prefix and not dry_run:
-            await client.delete_container(path.container)
+            await _delete_emptied(client, path.container)
 
     with_client(remote_path, job)
+
+
+async def _delete_emptied(client: Client, container: str) -> None:
+    """Remove a container whose objects have just been deleted. Raises Conflict when others have come since."""
+    import asyncio
+
+    try:
+        await client.delete_container(container)
+    except Conflict:
+        await asyncio.sleep(LISTING_LAG)
+        try:
+            await client.delete_container(container)
+        except Conflict as error:
+            raise Conflict(
+                "what was in the container is deleted, and the store says that it is not empty",
+                container=container,
+                txid=error.txid,
+                hint="something may have come into it since: run it again",
+            ) from None
 
 
 def _need_container(path: RemotePath) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.fault_proxy import Fault, FaultProxy, Status
 from fakes.large_objects import put_link, put_manifest
-from fakes.programs import check, run, write_tree
+from fakes.programs import check, run, through, write_tree
 
 from swiftfs.config import Remote
 from swiftfs.localcloud import Cloud
@@ -251,3 +252,17 @@ def test_a_link_goes_without_what_it_points_to(
     assert names(container, local_environ) == sorted([*NAMES, "film"])
     assert os.fsencode(run("swiftfs", "cat", f"{container}/film", environ=local_environ).out) == film
     assert check("swiftfs", "cat", f"{container}/top", environ=local_environ) == "top"
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_purge_waits_for_a_container_that_counts_what_is_deleted(
+    container: str, refusals: int, cloud: Cloud, here: Path
+) -> None:
+    """Once, and then it says what is to be done, which is not to use purge."""
+    name = container.partition(":")[2]
+    with FaultProxy(cloud.storage_url) as proxy:
+        environ = through(cloud, proxy.url, here)
+        with proxy.broken(Fault(Status(409), "DELETE", f"/{name}$", count=refusals)):
+            done = run("swiftfs", "purge", container, environ=environ)
+        assert (done.code, "run it again" in done.err) == ((0, False) if refusals == 1 else (1, True)), done.err
+        assert (names(container, environ) is None) == (refusals == 1)
