@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from swiftfs.config.remote import PREAUTHENTICATED
@@ -59,10 +59,14 @@ Spell = Callable[[str], str]
 def choose_login(given: Credentials, source: str, spell: Spell) -> Login:
     """The way to log in that ``given`` allows: an application credential, else a token, else a password.
 
-    A token with a storage URL needs no login. Raises ConfigError that names the field which is missing or wrong.
+    A token with a storage URL needs no login, and stands back where a password is given, too: rclone uses that when the
+    token's life is over. Raises ConfigError that names the field which is missing or wrong.
     """
-    if given.token and given.storage_url and not _has_application_credential(given):
-        return Login(PREAUTHENTICATED, {})
+    if given.token and given.storage_url:
+        if given.auth_url and given.password and (given.user or given.user_id):
+            given = replace(given, token="")
+        elif not _has_application_credential(given):
+            return Login(PREAUTHENTICATED, {})
     if not given.auth_url:
         raise ConfigError(
             f"{source} lacks {spell('auth_url')}", hint="set it to the URL of Keystone: https://HOST:5000/v3"

@@ -193,6 +193,13 @@ def test_every_login_has_only_options_that_its_plugin_knows(config: Config) -> N
         assert set() == set(found.auth_options) - known
 
 
+def test_a_token_stands_back_where_another_can_be_had(config: Config) -> None:
+    """With a password beside token and storage URL, a token whose life is over ends nothing."""
+    token = ("storage_url = https://s.example.org/v1/A", "auth_token = t")
+    found = find_remote("z", config(section(f"auth = {AUTH}", *token, "user = u", "key = k", "tenant = p")))
+    assert (found.auth_type, found.storage_url, found.auth_token) == ("v3password", "https://s.example.org/v1/A", None)
+
+
 def test_a_storage_url_with_a_token_needs_no_login(config: Config) -> None:
     """Pre-authenticated use, without a Keystone."""
     found = find_remote("z", config(section("storage_url = https://s.example.org/v1/A/", f"auth_token = {CANARY}")))
