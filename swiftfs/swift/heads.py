@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from swiftfs.model import ListingEntry, ObjectInfo
 
 HEADS_AT_ONCE = 32
-"""HEAD requests at once; as many as connections of a client."""
+"""HEAD requests at once: as many as a client has connections unless it is told otherwise."""
 
 
 class Heading(Protocol):

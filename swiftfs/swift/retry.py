@@ -51,7 +51,7 @@ BUDGET_WINDOW = 10.0
 BUDGET_SHARE = 0.2
 BUDGET_FLOOR = 32
 """Retries may be a fifth of the requests of the last 10 seconds, so that an outage is not multiplied by its own
-retries; 32 are always allowed, one for each of the usual transfers, or a quiet client could not retry at all."""
+retries; 32 are always allowed, one for every other of the usual transfers, or a quiet client could not retry at all."""
 
 
 def is_success(status: int) -> bool:
