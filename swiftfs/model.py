@@ -6,6 +6,7 @@ bare lower-case hexadecimal without quotes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,6 +17,9 @@ EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 DIRECTORY_CONTENT_TYPES = frozenset({"application/directory", "httpd/unix-directory"})
 """Content types by which other tools mark an object as a directory."""
+
+MD5 = re.compile(r"[0-9a-f]{32}")
+"""What an ETag looks like that is the MD5 of the object's bytes."""
 
 INTERNAL_PREFIX = ".swiftfs/"
 """Objects below this prefix are ours (dataset manifests), not part of the dataset."""
@@ -46,6 +50,12 @@ def is_segment_place(container: str, name: str) -> bool:
     """Whether clients keep segments there. Only such an object goes when the large object that names it goes: elsewhere
     it may be an object of its own, of which somebody has made a larger one."""
     return container.endswith(SEGMENTS_SUFFIX) or name.startswith(SEGMENTS_PREFIX)
+
+
+def is_md5(etag: str) -> bool:
+    """Whether the ETag of a plain object is the MD5 of its bytes. One that was sent in parts through the S3 API of the
+    same store (Ceph RGW) has the MD5 of the parts' MD5s and their number: ``…-2``."""
+    return MD5.fullmatch(etag) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

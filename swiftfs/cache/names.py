@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from swiftfs.model import Kind
+from swiftfs.model import Kind, is_md5
 
 if TYPE_CHECKING:
     from swiftfs.model import ObjectVersion
@@ -37,10 +37,11 @@ def object_key(
     """The key of ``version``'s bytes: 32 hexadecimal digits.
 
     ``storage_url`` holds endpoint and account; bytes are not shared across accounts, because two contents with one MD5
-    can be made on purpose. A DLO's ETag does not pin its bytes, so its name and time are part of its key.
+    can be made on purpose. A DLO's ETag does not pin its bytes, and whether one does that is no MD5 shows nowhere: name
+    and time are part of the key then.
     """
     parts = [storage_url, str(chunk_size), str(int(version.kind)), version.etag, str(version.size)]
-    if version.kind is Kind.DLO:
+    if version.kind is Kind.DLO or not is_md5(version.etag):
         parts += [container, version.name, str(version.last_modified)]
     digest = blake2b(_KEY_FORMAT, digest_size=KEY_BYTES)
     for part in parts:

@@ -26,11 +26,14 @@ from swiftfs.load.side_by_side import each
 from swiftfs.load.sizes import within_sizes
 from swiftfs.load.source import Omitted, Refused
 from swiftfs.load.stored_large import StoredLarge
-from swiftfs.model import Kind, ListingEntry, ObjectInfo, in_dataset
+from swiftfs.model import Kind, ListingEntry, ObjectInfo, in_dataset, is_md5
 
 if TYPE_CHECKING:
     from swiftfs.load.manifest import Described
     from swiftfs.load.source import OpenedSource, Source, SourceObject
+
+NO_MD5 = "has no MD5 in the store: only --download can compare it"
+"""Why an object is not compared that was sent in parts by another API."""
 
 T = TypeVar("T")
 
@@ -210,7 +213,10 @@ class _Check:
             if not same and await self._large.segments(info) is None:
                 return Symbol.ERROR, "nothing tells its segments: only --download can compare it"
         else:
-            same = await self._in_thread(digest, source, self._halted) == (entry.etag if info is None else info.etag)
+            etag = entry.etag if info is None else info.etag
+            if not is_md5(etag):
+                return Symbol.ERROR, NO_MD5
+            same = await self._in_thread(digest, source, self._halted) == etag
         return (Symbol.MATCH, "") if same else (Symbol.DIFFER, "has other bytes in the container")
 
     async def _judge_described(self, one: Described, entry: ListingEntry | None) -> tuple[Symbol, str]:
@@ -227,6 +233,8 @@ class _Check:
             same = await self._has_described_bytes(entry.name, one)
         elif plain != (one.md5 is not None):
             return Symbol.ERROR, "is stored in another way than the manifest says: only --download can compare it"
+        elif plain and not is_md5(etag):
+            return Symbol.ERROR, NO_MD5
         else:
             same = etag == (one.md5 or one.slo_etag)
         return (Symbol.MATCH, "") if same else (Symbol.DIFFER, "has other bytes in the container")

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from swiftfs.errors import ContainerNotFound, NotFound
-from swiftfs.model import SEGMENTS_PREFIX, ByteRange, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.model import SEGMENTS_PREFIX, ByteRange, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir, is_md5
 from swiftfs.swift.heads import heads
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ async def _described(
         if info is not None:
             yield _of_info(info, path, precise=entry.last_modified)
         else:
-            yield Item(entry.name, path, entry.size, entry.last_modified, False, entry.etag, entry.content_type)
+            md5 = entry.etag if is_md5(entry.etag) else None
+            yield Item(entry.name, path, entry.size, entry.last_modified, False, md5, entry.content_type)
 
 
 def _of_info(info: ObjectInfo, path: str, precise: int | None = None) -> Item:
     mtime = info.mtime if info.mtime is not None else precise or info.last_modified
-    md5 = info.etag if info.kind is Kind.PLAIN else None
+    md5 = info.etag if info.kind is Kind.PLAIN and is_md5(info.etag) else None
     return Item(info.name, path, info.size, mtime, False, md5, info.content_type)
 
 

@@ -24,7 +24,7 @@ from swiftfs.errors import (
     Unavailable,
     printable,
 )
-from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir
+from swiftfs.model import ByteRange, ContainerInfo, Kind, ListingEntry, ObjectInfo, ObjectVersion, Subdir, is_md5
 from swiftfs.swift import wire
 from swiftfs.swift.deletes import Deletes
 from swiftfs.swift.large import LargeObjects
@@ -221,7 +221,8 @@ class Client(LargeObjects, Deletes):
         """The object's bytes, or those of ``span``; exactly as many as asked for.
 
         ``version`` pins: other bytes than that version's raise Changed. A plain name takes what is there at the first
-        byte. The MD5 of a whole plain object is compared with its ETag. Raises NotFound, Changed, Truncated.
+        byte. The MD5 of a whole plain object is compared with its ETag, where that is one. Raises NotFound, Changed,
+        Truncated.
         """
         for attempt in range(1, DAMAGED_ATTEMPTS + 1):
             try:
@@ -291,6 +292,7 @@ class Client(LargeObjects, Deletes):
             digest is not None
             and pinned is not None
             and pinned.kind is Kind.PLAIN
+            and is_md5(pinned.etag)
             and digest.hexdigest() != pinned.etag
         ):
             raise Damaged("the bytes do not have the MD5 that their ETag says", container=container, object=name)

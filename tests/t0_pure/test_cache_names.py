@@ -29,8 +29,10 @@ def test_the_same_bytes_share_a_key_whatever_their_name(kind: Kind) -> None:
 
 @pytest.mark.row("C7")
 def test_what_may_hold_other_bytes_has_another_key() -> None:
-    """Account, ETag, size, kind and chunk size each make a key of their own; for a DLO also place and time."""
+    """Account, ETag, size, kind and chunk size each make a key of their own; for a DLO, and where
+    the ETag is no MD5, also place and time."""
     dlo = replace(PLAIN, kind=Kind.DLO)
+    in_parts = replace(PLAIN, etag=f"{PLAIN.etag}-2")
     keys = [
         object_key(URL, "c", PLAIN),
         object_key(URL + "b", "c", PLAIN),
@@ -42,6 +44,9 @@ def test_what_may_hold_other_bytes_has_another_key() -> None:
         object_key(URL, "d", dlo),
         object_key(URL, "c", replace(dlo, name="other")),
         object_key(URL, "c", replace(dlo, last_modified=1)),
+        object_key(URL, "c", in_parts),
+        object_key(URL, "d", in_parts),
+        object_key(URL, "c", replace(in_parts, last_modified=1)),
     ]
 
     assert len(keys) == len(set(keys))

@@ -238,3 +238,21 @@ def test_a_large_object_goes_with_what_is_proven_to_be_its_segments(store: Store
     assert {one.split("/")[1] for one in found(f"{place}_segments")} == {"other"}
     check("swiftfs", "load", write_tree(tmp_path / "less", {"a": b"a"}), place, "--delete-extra", environ=store.environ)
     assert (found(place), found(f"{place}_segments")) == (["a"], [])
+
+
+def test_an_object_that_was_sent_in_parts_through_s3_is_read(store: Store, cloud: Cloud, tmp_path: Path) -> None:
+    """Its ETag is no MD5 of its bytes: cat and a mount read it, nothing is called its MD5, and only a check that reads
+    it finds it the same."""
+    place = f"local:rgw-{secrets.token_hex(4)}"
+    tree = write_tree(tmp_path / "tree", {"s3/film": LARGE})
+    check("swiftfs", "load", tree, place, environ=store.environ)
+    with FaultProxy(cloud.storage_url, dialect=Rgw(PAGE, in_parts="s3/")) as proxy:
+        environ = through(cloud, proxy.url.replace("/v1/", f"{PREFIX}/v1/"), tmp_path)
+        assert os.fsencode(run("swiftfs", "cat", f"{place}/s3/film", environ=environ).out) == LARGE
+        with mounted(place, tmp_path / "mnt", "--cache-dir", tmp_path / "cache", environ=environ) as mountpoint:
+            assert (mountpoint / "s3" / "film").read_bytes() == LARGE
+        assert "Hashes" not in check("swiftfs", "lsjson", "-R", "--hash", place, environ=environ)
+        compared = run("swiftfs", "check", tree, place, "--combined", "-", environ=environ)
+        assert ("! s3/film" in compared.out, "no MD5 in the store" in compared.err) == (True, True), compared
+        check("swiftfs", "check", tree, place, "--download", environ=environ)
+    assert "0 sent, 1 skipped" in check("swiftfs", "load", tree, place, environ=store.environ)
