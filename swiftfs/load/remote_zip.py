@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class RemoteZipSource:
         self._called = called
         self._loop = asyncio.get_running_loop()
         starts = sorted({one.info.header_offset for one in members if isinstance(one, ZipMember)})
-        self._next = dict(zip(starts, [*starts[1:], archive.directory], strict=True))
+        self._next = dict(itertools.pairwise([*starts, archive.directory]))
 
     def scan(self) -> Iterator[ArchiveObject | Refused]:
         """Every member in the directory's order."""

@@ -228,6 +228,26 @@ def test_a_member_too_large_for_memory_is_fetched_by_itself(tmp_path: Path, monk
     assert set(store.held["c"]) == {"small"}
 
 
+@pytest.mark.parametrize("files", [{}, {"d/": b""}, {"../up": b"1"}, {"link": b"/etc/passwd"}])
+def test_a_zip_without_a_member_that_may_be_used_is_no_other_than_a_local_one(tmp_path: Path, files: Files) -> None:
+    """Empty, of directories alone, or of members that are refused: the same members are named, and nothing is sent."""
+    body = make_zip(tmp_path / "Food-11.zip", files)
+    if "link" in files:
+        place = body.rindex(b"PK\x01\x02") + 38
+        body = body[:place] + struct.pack("<L", 0o120777 << 16) + body[place + 4 :]
+        (tmp_path / "Food-11.zip").write_bytes(body)
+    here, there = MemorySwift(), MemorySwift()
+
+    async def local() -> LoadResult:
+        async with opened_source(SourceRequest(str(tmp_path / "Food-11.zip"))) as source:
+            return await load_directory(here, LoadRequest(source, "c"), Silent())
+
+    expected, actual = asyncio.run(local()), load(FileServer(body), there)
+    assert expected.failures == actual.failures
+    assert [name for name in files if not name.endswith("/")] == [one.name for one in actual.failures]
+    assert (here.bodies("c"), there.bodies("c")) == ({}, {})
+
+
 @pytest.mark.parametrize("cut", [10, 22, 500, 5000])
 def test_what_is_no_whole_zip_is_an_error(tmp_path: Path, cut: int) -> None:
     """An archive cut short has no end record where one must be."""
