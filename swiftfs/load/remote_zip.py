@@ -1,7 +1,8 @@
 """A zip at an http(s) URL as a source: read by its central directory, in parallel ranges, only the members wanted.
 
-The end of the archive comes first, then the rest of the central directory, then the members in the archive's order,
-neighbours in one request. Each local header is judged when its member is there, as it is of a local zip beforehand.
+The end of the archive comes first, and its first bytes, for what comes last in a tar may be a zip too; then the rest
+of the central directory, then the members in the archive's order, neighbours in one request. Each local header is
+judged when its member is there, as it is of a local zip beforehand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol, cast
+from urllib.parse import urlsplit
 
 from swiftfs.errors import Truncated
 from swiftfs.load.archive import MAGIC, ArchiveError, DirectoryMember, RefusedMember, kind_of
@@ -78,7 +80,8 @@ async def opened_remote_zip(
         end = Spans(tail.size)
         end.add(tail.start, tail.body)
         directory = find_directory(end.pread, tail.size)
-        if directory is None and kind_of((await remote.fetch(0, min(MAGIC, tail.size)))[0], "") != "zip":
+        head = tail.body[:MAGIC] if not tail.start else b"".join(await remote.fetch(0, min(MAGIC, tail.size)))
+        if not _is_zip(head, url, ends_as_zip=directory is not None):
             yield None
             return
         if sha256 is not None and (found := await remote.sha256()) != sha256:
@@ -92,6 +95,15 @@ async def opened_remote_zip(
             members = await asyncio.to_thread(lambda: list(archive.members()))
             end.clear()
             yield RemoteZipSource(remote, archive, members, prefix, strip, called)
+
+
+def _is_zip(head: bytes, url: str, *, ends_as_zip: bool) -> bool:
+    """Whether the first bytes are a zip's, or of no archive in front of one in a file that is called so. Pure.
+
+    The end alone says nothing: what comes last in a tar may be a zip (``.npz``, ``.docx``), whose end is found then.
+    """
+    kind = kind_of(head, "")
+    return kind == "zip" or (kind is None and ends_as_zip and urlsplit(url).path.lower().endswith(".zip"))
 
 
 class RemoteZipSource:

@@ -22,6 +22,7 @@ from fakes.memory_swift import MemorySwift
 
 from swiftfs.errors import Forbidden, Incomplete, SwiftFSError, UsageError
 from swiftfs.load import large, remote_zip, url_stream
+from swiftfs.load.archive import MAGIC
 from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
@@ -115,8 +116,11 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
     files = {f"{n}": os.urandom(REQUEST) for n in range(4)}
     server = FileServer(make_zip(tmp_path / "a.zip", files))
     load(server, MemorySwift(), dry_run=True)
-    assert [f"bytes=-{TAIL}"] == server.asked
-    assert server.sent == TAIL
+    assert [f"bytes=-{TAIL}", f"bytes=0-{MAGIC - 1}"] == server.asked
+    assert server.sent == TAIL + MAGIC
+    small = FileServer(make_zip(tmp_path / "b.zip", {"a": b"1"}))
+    load(small, MemorySwift(), dry_run=True)
+    assert [f"bytes=-{TAIL}"] == small.asked
 
 
 def test_a_directory_larger_than_the_tail_is_fetched_once(tmp_path: Path) -> None:
@@ -126,7 +130,7 @@ def test_a_directory_larger_than_the_tail_is_fetched_once(tmp_path: Path) -> Non
     store = MemorySwift()
     load(server, store)
     assert files == store.bodies("c")
-    assert len(server.asked) == 3
+    assert len(server.asked) == 4
 
 
 def test_rules_and_the_common_top_folder_apply(tmp_path: Path) -> None:
@@ -143,7 +147,7 @@ def test_rules_and_the_common_top_folder_apply(tmp_path: Path) -> None:
 def test_answers_that_break_off_are_continued(tmp_path: Path) -> None:
     """Broken connections and statuses that pass cost only what was not there yet, and no byte is wrong."""
     body = make_zip(tmp_path / "a.zip", FILES)
-    server = FileServer(body, cuts=[100, None, 100_000, 1, 0, 700_000], statuses=[503])
+    server = FileServer(body, cuts=[100, None, 1, None, 100_000, 1, 0, 700_000], statuses=[503])
     store = MemorySwift()
     result = load(server, store)
     assert outcome_error(result) is None
@@ -165,7 +169,7 @@ def test_a_server_that_fails_for_good_ends_the_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("etag", ['"v1"', None])
 def test_an_archive_that_changes_is_never_mixed(tmp_path: Path, etag: str | None) -> None:
     """When the URL has other content after the directory was read, no wrong byte is stored and the run fails."""
-    server = FileServer(make_zip(tmp_path / "a.zip", FILES), change_after=1, etag=etag)
+    server = FileServer(make_zip(tmp_path / "a.zip", FILES), change_after=2, etag=etag)
     store = MemorySwift(held={"c": {}})
     error = outcome_error(load(server, store))
     assert error is not None
@@ -214,7 +218,7 @@ def test_a_member_too_large_for_memory_is_fetched_by_itself(tmp_path: Path, monk
     files = {"big": os.urandom(3_500_000), "small": b"1"}
     body = make_zip(tmp_path / "a.zip", files)
     store = MemorySwift()
-    assert outcome_error(load(FileServer(body, cuts=[None, None, 500_000, 1_000_000]), store)) is None
+    assert outcome_error(load(FileServer(body, cuts=[None, None, None, 500_000, 1_000_000]), store)) is None
     assert store.bodies("c")["big"] == files["big"]
     assert len(store.manifests["c", "big"]) == 4
     store.log.clear()
@@ -323,6 +327,33 @@ def test_a_tar_is_streamed_once(kind: str, ranges: bool) -> None:
     store.log.clear()
     again = load(server, store, rules=FOOD11)
     assert (again.sent, again.skipped, store.puts()) == (0, len(FILES), [])
+
+
+@pytest.mark.parametrize("first", [300_000, 100])
+def test_a_tar_whose_last_member_is_a_zip_is_a_tar(tmp_path: Path, first: int) -> None:
+    """Its members are loaded, the zip as one of them, whether the tar is larger than what is asked for first or not."""
+    files = {"1.jpg": bytes(first), "2.jpg": b"2", "weights.npz": make_zip(tmp_path / "w", {"arr_0.npy": b"x" * 500})}
+    store = MemorySwift()
+    assert outcome_error(load(FileServer(make_tar(list(files.items()), "")), store)) is None
+    assert store.bodies("c") == files
+
+
+def test_a_zip_with_something_in_front_is_one_where_it_is_called_so(tmp_path: Path) -> None:
+    """As a local file: a program that unpacks itself is a zip by its name, and of no kind without it."""
+    body = b"MZ" + os.urandom(TAIL) + make_zip(tmp_path / "a.zip", {"a": b"1"})
+    store = MemorySwift()
+    load(FileServer(body), store)
+    assert store.bodies("c") == {"a": b"1"}
+
+    async def unnamed() -> None:
+        async with (
+            serving(FileServer(body)) as url,
+            opened_source(SourceRequest(url.replace(".zip", ""))) as source,
+        ):
+            await load_directory(store, LoadRequest(source, "c"), Silent())
+
+    with pytest.raises(UsageError, match="neither a zip nor a tar"):
+        asyncio.run(unnamed())
 
 
 def test_a_stream_that_breaks_off_is_continued_or_an_error() -> None:
