@@ -34,6 +34,7 @@ from swiftfs.load.zipfiles import (
     header_lengths,
     header_mismatch,
     opened_zip,
+    raw_name,
 )
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class RemoteZipSource:
     def _span(self, source: SourceObject) -> tuple[int, int]:
         """From a member's local header to the end of its bytes, as far as the directory tells."""
         info = self._member(source).info
-        most = info.header_offset + LOCAL.size + len(info.orig_filename.encode()) + EXTRA + info.compress_size
+        most = info.header_offset + LOCAL.size + len(raw_name(info)) + EXTRA + info.compress_size
         return info.header_offset, min(most, self._next[info.header_offset])
 
     def _decoded(self, batch: Batch, fetched: Fetched) -> list[HeldObject | Unread]:

@@ -34,6 +34,8 @@ COMMENT = 65_535
 """Bytes that a comment after the end record may have."""
 TIMESTAMP = 0x5455
 """Extra field with the modification time in UTC (Info-ZIP)."""
+UNICODE_PATH = 0x7075
+"""Extra field with a member's name in UTF-8 and the CRC-32 of the name that it stands for (APPNOTE 4.6.9)."""
 METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 
 DAMAGE = (
@@ -199,8 +201,9 @@ class ZipArchive:
         overlapping = self._overlapping(infos)
         budget = Budget(self._limits)
         for number, info in enumerate(infos):
-            name = info.orig_filename
-            reason = overlapping.get(number) or claim_refusal(info) or budget.admit(info.file_size, info.compress_size)
+            name = listed_name(info)
+            reason = overlapping.get(number) or claim_refusal(info, name)
+            reason = reason or budget.admit(info.file_size, info.compress_size)
             if reason:
                 yield RefusedMember(name, reason)
             elif name.endswith("/"):
@@ -258,29 +261,63 @@ def header_mismatch(head: bytes, name: bytes, info: zipfile.ZipInfo) -> str | No
     """
     if header_lengths(head) is None:
         return "has no local header where the directory says"
-    if decoded(name, info.flag_bits) != info.orig_filename:
+    if name != raw_name(info):
         return "has another name in its local header"
     if (LOCAL.unpack_from(head)[3] ^ info.flag_bits) & ENCRYPTED:
         return "is encrypted by one header and not by the other"
     return None
 
 
-def decoded(name: bytes, flags: int) -> str | None:
-    """A member's name; None when its bytes are none."""
+def member_name(raw: bytes, flags: int, extra: bytes) -> str | None:
+    """A member's name, whose bytes are ``raw`` in its header; None when they are none. Pure.
+
+    The format means code page 437 where no flag says UTF-8, and programs that know none write UTF-8 all the same
+    (Info-ZIP's where the locale is C, macOS's): what can be read as UTF-8 is meant so.
+    """
     try:
-        return name.decode("utf-8" if flags & UTF8_NAME else "cp437")
+        if flags & UTF8_NAME:
+            return raw.decode()
     except UnicodeDecodeError:
         return None
+    for kind, field in extra_fields(extra):
+        # A program that knows nothing of the field renames the member and leaves it: then the CRC is another.
+        if kind == UNICODE_PATH and len(field) > 5 and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+            with contextlib.suppress(UnicodeDecodeError):
+                return field[5:].decode()
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
 
 
-def claim_refusal(info: zipfile.ZipInfo) -> str | None:
-    """Why a member is refused for what its directory entry says; None when it is a file or a directory."""
+def raw_name(info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member's name, which the library has decoded by the flag alone, and compares so."""
+    return info.orig_filename.encode("utf-8" if info.flag_bits & UTF8_NAME else "cp437")
+
+
+def listed_name(info: zipfile.ZipInfo) -> str:
+    """A member's name by its entry in the directory, as the library has read it."""
+    name = member_name(raw_name(info), info.flag_bits, info.extra)
+    assert name is not None  # what has the flag was UTF-8 for the library
+    return name
+
+
+def extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """The kind and the bytes of each extra field."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        yield kind, extra[4 : 4 + length]
+        extra = extra[4 + length :]
+
+
+def claim_refusal(info: zipfile.ZipInfo, name: str) -> str | None:
+    """Why a member called ``name`` is refused for what its directory entry says; None: it is a file or a directory."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         return "is a symbolic link"
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         return "is neither a file nor a directory"
-    if kind == stat.S_IFDIR and not info.orig_filename.endswith("/"):
+    if kind == stat.S_IFDIR and not name.endswith("/"):
         return "is a directory by its mode and a file by its name"
     if info.flag_bits & ENCRYPTED:
         return "is encrypted"
@@ -291,13 +328,9 @@ def claim_refusal(info: zipfile.ZipInfo) -> str | None:
 
 def modified(info: zipfile.ZipInfo) -> int | None:
     """Modification time in nanoseconds: UTC from the extra field, else MS-DOS time in this machine's zone."""
-    extra = info.extra
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        field = extra[4 : 4 + length]
+    for kind, field in extra_fields(info.extra):
         if kind == TIMESTAMP and len(field) >= 5 and field[0] & 1:
             return int(struct.unpack_from("<l", field, 1)[0]) * 1_000_000_000
-        extra = extra[4 + length :]
     try:
         return int(time.mktime((*info.date_time, 0, 0, -1))) * 1_000_000_000
     except (ValueError, OverflowError):

@@ -19,7 +19,7 @@ from swiftfs.errors import printable
 from swiftfs.load.archive import ArchiveError, DirectoryMember, MemberReader, RefusedMember
 from swiftfs.load.member import Budget, Limits, normal
 from swiftfs.load.zipbodies import Body, EndingBody, Facts, Input, Readable, ScannedBody, SizedBody
-from swiftfs.load.zipfiles import ENCRYPTED, LOCAL, METHODS, claim_refusal, decoded, modified
+from swiftfs.load.zipfiles import ENCRYPTED, LOCAL, METHODS, claim_refusal, extra_fields, member_name, modified
 
 DESCRIBED = 0x8
 """Flag of a member whose CRC and sizes follow its bytes in a data descriptor (APPNOTE 4.3.9)."""
@@ -92,8 +92,8 @@ class ZipStream:
     def _member(self, start: int) -> Iterator[ZipStreamMember | RefusedMember | DirectoryMember]:
         header = Header.read(self._input)
         info, described = header.info, bool(header.info.flag_bits & DESCRIBED)
-        name = info.orig_filename
-        reason = "has a name that is not valid UTF-8" if header.undecodable else claim_refusal(info)
+        name = header.name
+        reason = "has a name that is not valid UTF-8" if header.undecodable else claim_refusal(info, name)
         readable = not info.flag_bits & ENCRYPTED and info.compress_type in METHODS
         claimed = (0, None) if described else (info.file_size, info.compress_size)
         reason = reason or self._budget.admit(*claimed)
@@ -120,7 +120,7 @@ class ZipStream:
             facts = body.finish()
         except ArchiveError as error:
             raise self._damaged(f"{printable(name)} {error.message}; what follows it cannot be found") from None
-        self._records += _RECORD.pack(offered, start, facts.crc, facts.compressed, facts.size, _digest(header.name))
+        self._records += _RECORD.pack(offered, start, facts.crc, facts.compressed, facts.size, header.digest)
 
     # The central directory
 
@@ -147,21 +147,21 @@ class ZipStream:
         info = entry.info
         number = bisect.bisect_left(range(len(listed)), info.header_offset, key=lambda one: self._record(one)[1])
         if number == len(listed) or self._record(number)[1] != info.header_offset:
-            yield RefusedMember(info.orig_filename, "has no local header where the directory says")
+            yield RefusedMember(entry.name, "has no local header where the directory says")
             return
         offered, _, crc, compressed, size, digest = self._record(number)
         if listed[number]:
-            yield RefusedMember(info.orig_filename, "shares bytes with another member, as only a zip bomb does")
+            yield RefusedMember(entry.name, "shares bytes with another member, as only a zip bomb does")
             return
         listed[number] = 1
         if not offered:
             return
         reason = None
-        if digest != _digest(entry.name):
+        if digest != entry.digest:
             reason = "has another name in its local header"
         elif (crc, compressed, size) != (info.CRC, info.compress_size, info.file_size):
             reason = "has another size or CRC in its local header"
-        reason = reason or claim_refusal(info)
+        reason = reason or claim_refusal(info, entry.name)
         if reason is not None:
             yield DisownedMember(number, reason)
 
@@ -201,11 +201,17 @@ class ZipStream:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A local header or a directory entry; ``name`` as it stands there."""
+    """A local header or a directory entry; ``raw`` is the name as it stands there."""
 
     info: zipfile.ZipInfo
-    name: bytes
+    raw: bytes
+    name: str
     undecodable: bool
+
+    @property
+    def digest(self) -> bytes:
+        """What is remembered of the name: its bytes and what they mean, which must be the same in both headers."""
+        return hashlib.blake2b(self.raw + b"\0" + self.name.encode(), digest_size=8).digest()
 
     @classmethod
     def read(cls, stream: Input) -> Header:
@@ -241,7 +247,7 @@ class Header:
         offset: int,
         attributes: int,
     ) -> Header:
-        text = decoded(name, flags)
+        text = member_name(name, flags, extra)
         info = zipfile.ZipInfo(
             "member",
             (
@@ -253,28 +259,18 @@ class Header:
                 (time & 31) * 2,
             ),
         )
-        info.orig_filename = text if text is not None else name.decode("cp437")
         info.flag_bits, info.compress_type, info.extra = flags, method, extra
         info.CRC, info.compress_size, info.file_size = facts.crc, facts.compressed, facts.size
         info.header_offset, info.external_attr = offset, attributes
-        return cls(info, name, text is None)
+        return cls(info, name, name.decode("cp437") if text is None else text, text is None)
 
 
 def _large(extra: bytes, size: int, compressed: int, offset: int) -> tuple[int, int, int]:
     """Sizes and offset, from the zip64 field where they stand there. Pure."""
     values = [size, compressed, offset]
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind == ZIP64:
-            field = extra[4 : 4 + length]
-            for place, value in enumerate(values):
-                if value == LARGE and len(field) >= 8:
-                    (values[place],) = struct.unpack_from("<Q", field)
-                    field = field[8:]
-            break
-        extra = extra[4 + length :]
+    field = next((field for kind, field in extra_fields(extra) if kind == ZIP64), b"")
+    for place, value in enumerate(values):
+        if value == LARGE and len(field) >= 8:
+            (values[place],) = struct.unpack_from("<Q", field)
+            field = field[8:]
     return values[0], values[1], values[2]
-
-
-def _digest(name: bytes) -> bytes:
-    return hashlib.blake2b(name, digest_size=8).digest()
