@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import lzma
 import os
 import stat
 import struct
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -326,12 +326,15 @@ def claim_refusal(info: zipfile.ZipInfo, name: str) -> str | None:
     return None
 
 
-def modified(info: zipfile.ZipInfo) -> int | None:
-    """Modification time in nanoseconds: UTC from the extra field, else MS-DOS time in this machine's zone."""
+def modified(info: zipfile.ZipInfo) -> int:
+    """Modification time in nanoseconds: UTC from the extra field, else the MS-DOS time as if it were UTC.
+
+    It says no zone; with this machine's the same archive would make another manifest elsewhere.
+    """
     for kind, field in extra_fields(info.extra):
         if kind == TIMESTAMP and len(field) >= 5 and field[0] & 1:
             return int(struct.unpack_from("<l", field, 1)[0]) * 1_000_000_000
-    try:
-        return int(time.mktime((*info.date_time, 0, 0, -1))) * 1_000_000_000
-    except (ValueError, OverflowError):
-        return None
+    year, month, *rest = info.date_time
+    # Archivers that know no time write zeros, as month and day too: such a date is counted on from one that there is.
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
+    return calendar.timegm((year, month, *rest)) * 1_000_000_000

@@ -254,6 +254,27 @@ def test_the_manifest_of_a_stream_is_that_of_the_file(tmp_path: Path, kind: str)
     assert (outcome_error(broken) is None, broken.manifest) == (False, None)
 
 
+def test_the_manifest_of_a_zip_is_the_same_in_every_time_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that say no zone are taken for UTC, those that say it stay, and one that is all zeros is no error."""
+    path = tmp_path / "a.zip"
+    stamped = zipfile.ZipInfo("stamped", (1999, 1, 1, 0, 0, 0))
+    stamped.extra = struct.pack("<HHBl", 0x5455, 5, 1, THEN + 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("plain", (2024, 1, 2, 3, 4, 6)), b"1")
+        archive.writestr(zipfile.ZipInfo("zeros", (1980, 0, 0, 0, 0, 0)), b"3")
+        archive.writestr(stamped, b"2")
+    digests = set()
+    for zone in ("UTC", "Asia/Kathmandu", "America/St_Johns"):
+        monkeypatch.setenv("TZ", zone)
+        for source in (path, path.read_bytes()):
+            store = MemorySwift()
+            digests.add(load(source, store, LoadOptions(manifest=True)).manifest)
+            times = {name: one.info.mtime for name, one in store.held["c"].items() if not name.startswith(".")}
+            assert times == {"plain": THEN * 10**9, "zeros": 312_768_000 * 10**9, "stamped": (THEN + 1) * 10**9}
+    assert len(digests) == 1
+    assert None not in digests
+
+
 @kinds
 def test_clean_empties_the_place_of_a_stream_first(kind: str) -> None:
     """Every object goes but those that the filters leave out, then the members come; --max-delete and what is no
