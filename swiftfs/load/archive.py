@@ -71,7 +71,10 @@ class DirectoryMember:
 
 class Archive(Protocol):
     """An open archive. ``proven_at_end``: its bytes are known to be right only when its end was reached without error,
-    for one checksum covers all of them."""
+    for one checksum covers all of them. ``in_order``: a member is reached only by what is before it."""
+
+    @property
+    def in_order(self) -> bool: ...
 
     @property
     def proven_at_end(self) -> bool: ...

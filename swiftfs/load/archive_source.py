@@ -2,7 +2,7 @@
 
 The archive is gone through once to learn and judge every name and, of a compressed tar, its checksum; nothing is sent
 of one that is damaged. Then members are read in batches in the archive's order: of a zip any of them, of a tar from
-front to back.
+front to back. Those too large for a batch are opened by themselves, by a pass that goes on from one to the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ BATCH_MEMBERS = 64
 """Members read in one call: of tiny ones the bytes alone would make a batch that transfers wait for."""
 PIECE = 1024 * 1024
 """Bytes decompressed at once."""
-
+ZIPS_APART = 4
+"""Members of a zip that are open by themselves at once: so many inflate faster than a network takes it, and each reads
+the directory."""
 
 T = TypeVar("T")
 
@@ -73,10 +75,16 @@ class Unread:
 
 @runtime_checkable
 class MemberSource(Protocol):
-    """A source whose objects are best read in its own order, ``parallel`` batches at once."""
+    """A source whose objects are best read in its own order, ``parallel`` batches at once.
+
+    ``apart`` objects may be open by themselves at once; it is known when the source was scanned.
+    """
 
     @property
     def parallel(self) -> int: ...
+
+    @property
+    def apart(self) -> int: ...
 
     def scan(self) -> Iterator[SourceObject | Refused | Omitted]: ...
 
@@ -95,6 +103,7 @@ class ArchiveSource:
     """
 
     parallel = 1
+    apart = 1
 
     def __init__(
         self,
@@ -111,21 +120,24 @@ class ArchiveSource:
         self._called = called
         self._limits = limits or Limits()
         self._identity: tuple[int, int] | None = None
-        self._pass: _Pass | None = None
+        self._idle: list[_Pass] = []
         self._halted = threading.Event()
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """End what is read in a thread, and close the archive."""
+        """End what is read in a thread, and close the archive when nothing is read of it any more."""
         self._halted.set()
         with self._lock:
-            if self._pass is not None:
-                self._pass.close()
+            idle, self._idle = self._idle, []
+        for one in idle:
+            one.close()
 
     def scan(self) -> Iterator[ArchiveObject | Refused]:
         """Every member in the archive's order. Raises as ``open_archive``, also for damage in the middle."""
         self._identity = _identity(self._path)
         with open_archive(self._path, self._limits) as archive:
+            # A pass through a compressed tar takes the memory of its dictionary, and time from the first byte on.
+            self.apart = 1 if archive.in_order else ZIPS_APART
             claims = [Claim.of(number, member) for number, member in enumerate(self._going(archive.members()))]
         self.unchanged()
         yield from as_objects(claims, self._prefix, self._strip, self._called, self)
@@ -148,13 +160,35 @@ class ArchiveSource:
         return await asyncio.to_thread(self._read, batch)
 
     def open_member(self, source: ArchiveObject) -> OpenedMember:
-        """One member by a pass of its own, for those that are too large to be held."""
-        one = _Pass(self._path, self._limits)
+        """One member by a pass that nothing else uses until it is closed, for those that are too large to be held."""
+        one = self._pass_to(source.number)
         try:
             return OpenedMember(self, one, one.to(source.number))
         except BaseException:
             one.close()
             raise
+
+    def give_back(self, one: _Pass) -> None:
+        """Keep the pass for a member behind those that it has gone by."""
+        with self._lock:
+            if not self._halted.is_set():
+                self._idle.append(one)
+                return
+        one.close()
+
+    def _pass_to(self, number: int) -> _Pass:
+        """A pass that has not gone by this member: one that is idle, or a new one, which takes the place of those."""
+        with self._lock:
+            if self._halted.is_set():
+                raise Interrupted("stopped while the archive was read")
+            for one in self._idle:
+                if one.next <= number:
+                    self._idle.remove(one)
+                    return one
+            idle, self._idle = self._idle, []
+        for one in idle:
+            one.close()
+        return _Pass(self._path, self._limits)
 
     def unchanged(self) -> None:
         """Raise Changed unless the archive is the file that was scanned."""
@@ -162,15 +196,11 @@ class ArchiveSource:
             raise Changed(f"{printable(self._path)} changed while it was read")
 
     def _read(self, batch: Batch) -> list[HeldObject | Unread]:
-        with self._lock:
-            if self._halted.is_set():
-                raise Interrupted("stopped while the archive was read")
-            if self._pass is None:
-                self._pass = _Pass(self._path, self._limits)
-            results: list[HeldObject | Unread] = []
+        results: list[HeldObject | Unread] = []
+        one = self._pass_to(_number(batch.objects[0]))
+        try:
             for source in batch.objects:
-                assert isinstance(source, ArchiveObject)
-                member = self._pass.to(source.number)
+                member = one.to(_number(source))
                 try:
                     with member.open() as stream:
                         held = HeldObject(source.name, source.mtime, self._going(pieces(stream)))
@@ -178,8 +208,10 @@ class ArchiveSource:
                     results.append(Unread(source, error))
                 else:
                     results.append(held)
-            self.unchanged()
-            return results
+        finally:
+            self.give_back(one)
+        self.unchanged()
+        return results
 
     def _going(self, steps: Iterator[T]) -> Iterator[T]:
         for step in steps:
@@ -189,13 +221,13 @@ class ArchiveSource:
 
 
 class OpenedMember:
-    """One reading of a member from a pass of its own; see ``source.OpenedSource``."""
+    """One reading of a member from a pass that is its own until then; see ``source.OpenedSource``."""
 
     def __init__(self, source: ArchiveSource, archive: _Pass, member: Member) -> None:
         self._source = source
         self._lock = threading.Lock()
         self._opened = contextlib.ExitStack()
-        self._opened.callback(archive.close)
+        self._opened.callback(source.give_back, archive)
         self._stream = self._opened.enter_context(member.open())
 
     def read(self, size: int, /) -> bytes:
@@ -208,21 +240,23 @@ class OpenedMember:
         self._source.unchanged()
 
     def close(self) -> None:
-        """Close the archive."""
+        """Leave the archive to the members behind it."""
         with self._lock:
             self._opened.close()
 
 
 class _Pass:
-    """One way through the archive from front to back, member by member."""
+    """One way through the archive from front to back, member by member; ``next`` is the first that it can come to."""
 
     def __init__(self, path: str, limits: Limits) -> None:
+        self.next = 0
         self._opened = contextlib.ExitStack()
         self._members = enumerate(self._opened.enter_context(open_archive(path, limits)).members())
 
     def to(self, number: int) -> Member:
         """The member of this number, which is behind the one before. Raises ArchiveError, Changed."""
         for found, member in self._members:
+            self.next = found + 1
             if found == number and not isinstance(member, RefusedMember | DirectoryMember):
                 return member
             if found >= number:
@@ -276,6 +310,11 @@ def as_objects(
             yield Refused(path, reason)
         else:
             yield ArchiveObject(prefix + path, claim.size, claim.mtime, claim.number, source)
+
+
+def _number(source: SourceObject) -> int:
+    assert isinstance(source, ArchiveObject)
+    return source.number
 
 
 def pieces(stream: MemberReader) -> Iterator[bytes]:

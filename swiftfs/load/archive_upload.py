@@ -1,15 +1,17 @@
 """Carry out a plan whose objects are members of an archive: read in the archive's order, sent from memory.
 
 Batches are read one after another (or several at once, where the source can), each when the budget of bytes has room;
-what a transfer has settled gives its bytes back. A member that is larger than the budget is opened by itself, as a file
-is, when its source can do that.
+what a transfer has settled gives its bytes back. Members that are too large to be held come after the others, each
+opened by itself as a file is, as many at once as the source allows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +82,7 @@ class ArchiveUpload(HeldUpload):
     def __init__(self, members: MemberSource, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._members = members
+        self._apart = asyncio.Semaphore(members.apart)
 
     async def _check_all(self, pending: Iterator[Step[SourceObject]]) -> None:
         steps = {step.source.name: step for step in pending}
@@ -89,12 +92,24 @@ class ArchiveUpload(HeldUpload):
             batches = self._members.batches(reads)
             for _ in range(self._members.parallel):
                 group.create_task(self._read_all(batches, steps))
-        # Those that go through memory in segments need the room of the others. One at a time is looked at: each goes
-        # through the archive by itself.
+        # Those that go through memory in segments need the room of the others.
         await self._budget.drained()
         await self._check(alone)
         for _ in range(self._transfers):
             await self._queue.put(None)
+
+    async def _job_for(self, step: Step[SourceObject]) -> _Job | None:
+        async with self._opening(step.source):
+            return await super()._job_for(step)
+
+    async def _send(self, job: _Job) -> None:
+        async with self._opening(job.source):
+            await super()._send(job)
+
+    def _opening(self, source: SourceObject) -> AbstractAsyncContextManager[object]:
+        """What to hold while the archive is opened for this object alone, if it is: each takes memory beside the
+        segments, and of a tar the time to go through all that is before it."""
+        return self._apart if source.size > self._limit else contextlib.nullcontext()
 
     def _is_read(self, step: Step[SourceObject]) -> bool:
         if step.source.size > self._limit or step.action not in READ:

@@ -110,7 +110,7 @@ def _is_zip(head: bytes, url: str, *, ends_as_zip: bool) -> bool:
 class RemoteZipSource:
     """The members of a remote zip; see ``archive_source.MemberSource``."""
 
-    parallel = PARALLEL
+    parallel = apart = PARALLEL
 
     def __init__(
         self,
@@ -163,12 +163,13 @@ class RemoteZipSource:
 
     async def _opened(self, source: ArchiveObject) -> OpenedRemoteMember:
         start, stop = self._span(source)
-        return OpenedRemoteMember(self._member(source), StreamFile(self._fetched(start, stop)))
+        return OpenedRemoteMember(self._member(source), StreamFile(self._fetched(start, stop), ahead=1))
 
     async def _fetched(self, start: int, stop: int) -> AsyncIterator[bytes]:
         for first in range(start, stop, REQUEST):
-            for piece in await self._remote.fetch(first, min(first + REQUEST, stop)):
-                yield piece
+            fetched = deque(await self._remote.fetch(first, min(first + REQUEST, stop)))
+            while fetched:
+                yield fetched.popleft()
 
     def _member(self, source: SourceObject) -> ZipMember:
         assert isinstance(source, ArchiveObject)

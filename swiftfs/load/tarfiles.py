@@ -184,6 +184,8 @@ class _TarReader:
 class TarArchive:
     """An open tar; see ``archive.Archive``. Its members can be gone through once."""
 
+    in_order = True
+
     def __init__(self, stream: BinaryIO, path: str, limits: Limits, *, proven_at_end: bool) -> None:
         self.proven_at_end = proven_at_end
         self._stream = stream

@@ -91,11 +91,12 @@ class _Stream:
 
 
 class StreamFile:
-    """The stream as a file for a thread; the pieces are fetched ahead by a task of the loop that opened it."""
+    """The stream as a file for a thread; ``ahead`` pieces are fetched before they are asked for, by a task of the loop
+    that opened it."""
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], *, ahead: int = AHEAD) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[bytes | BaseException] = asyncio.Queue(AHEAD)
+        self._queue: asyncio.Queue[bytes | BaseException] = asyncio.Queue(ahead)
         self._task = self._loop.create_task(self._fill(pieces))
         self._task.add_done_callback(self._done)
         self._piece = b""

@@ -179,6 +179,7 @@ class _ZipReader:
 class ZipArchive:
     """An open zip; see ``archive.Archive``."""
 
+    in_order = False
     proven_at_end = False
 
     def __init__(

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swiftfs.errors import Incomplete, SwiftFSError, UsageError
-from swiftfs.load import archive_upload
+from swiftfs.load import archive_source, archive_upload, large
 from swiftfs.load.apply import transform_directory
-from swiftfs.load.archive_source import BATCH
+from swiftfs.load.archive import Archive, open_archive
+from swiftfs.load.archive_source import BATCH, ZIPS_APART
 from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.held import BUDGET, ByteBudget, HeldObject
+from swiftfs.load.member import Limits
 from swiftfs.load.options import LoadOptions
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import outcome_error
@@ -91,11 +93,12 @@ def load(
     strip: int | None = None,
     sha256: str | None = None,
     options: LoadOptions | None = None,
+    transfers: int = 4,
 ) -> LoadResult:
     async def run() -> LoadResult:
         wanted = SourceRequest(str(source), prefix, strip=strip, sha256=sha256)
         async with opened_source(wanted) as opened:
-            request = LoadRequest(opened, "c", prefix, transfers=4, checkers=2, dry_run=dry_run, rules=rules)
+            request = LoadRequest(opened, "c", prefix, transfers=transfers, checkers=2, dry_run=dry_run, rules=rules)
             request = replace(request, options=options or LoadOptions())
             return await load_directory(store, request, Silent(), pause=lambda _: asyncio.sleep(0))
 
@@ -192,6 +195,37 @@ def test_members_that_cannot_be_held_are_streamed(tmp_path: Path, kind: str, mon
     assert outcome_error(result) is None
     assert {name.partition("/")[2]: body for name, body in TREE} == store.bodies("c")
     assert sum(len(body) for _, body in TREE if len(body) <= 1_000_000) == sum(held)
+
+
+@pytest.mark.parametrize(("kind", "most", "all_of_them"), [("tar.xz", 1, 3), ("tar", 1, 3), ("zip", ZIPS_APART, 7)])
+def test_members_that_cannot_be_held_share_few_ways_through_the_archive(
+    tmp_path: Path, kind: str, most: int, all_of_them: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One way through a tar is open at a time, and one more serves all that are too large; of a zip there are a few."""
+    monkeypatch.setitem(archive_upload.HeldUpload.__init__.__kwdefaults__, "held", 100_000)
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 100_000)
+    files: Files = [(f"{n:02d}", os.urandom(300_000 if n % 2 else 10)) for n in range(24)]
+    opened = in_use = most_in_use = 0
+
+    @contextlib.contextmanager
+    def counted(path: str, limits: Limits) -> Iterator[Archive]:
+        nonlocal opened, in_use, most_in_use
+        with open_archive(path, limits) as archive:
+            opened, in_use = opened + 1, in_use + 1
+            most_in_use = max(most_in_use, in_use)
+            try:
+                yield archive
+            finally:
+                in_use -= 1
+
+    monkeypatch.setattr(archive_source, "open_archive", counted)
+    store = MemorySwift()
+    path = MAKERS[kind](tmp_path / f"Food-11.{kind}", files)
+    assert outcome_error(load(store, path, transfers=64)) is None
+    assert store.bodies("c") == dict(files)
+    assert most_in_use <= most
+    assert in_use == 0
+    assert opened <= all_of_them
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -12,11 +13,13 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import zstandard
+from aiohttp import web
 from fakes.http_server import FileServer, serving
 from fakes.memory_swift import MemorySwift
 
@@ -26,7 +29,7 @@ from swiftfs.load.archive import MAGIC
 from swiftfs.load.archive_upload import HeldUpload
 from swiftfs.load.progress import Silent
 from swiftfs.load.ranged import RangedURL
-from swiftfs.load.remote_zip import REQUEST, TAIL, Fetched
+from swiftfs.load.remote_zip import PARALLEL, REQUEST, TAIL, Fetched
 from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.sources import SourceRequest, opened_source
@@ -68,7 +71,7 @@ def load(
     *,
     rules: Rules | None = None,
     dry_run: bool = False,
-    then: Callable[[LoadResult], Awaitable[None]] | None = None,
+    transfers: int = 4,
     **rest: object,
 ) -> LoadResult:
     async def run() -> LoadResult:
@@ -76,7 +79,7 @@ def load(
             serving(server) as url,
             opened_source(SourceRequest(url, **rest)) as source,  # type: ignore[arg-type]
         ):
-            request = LoadRequest(source, "c", transfers=4, checkers=2, rules=rules, dry_run=dry_run)
+            request = LoadRequest(source, "c", transfers=transfers, checkers=2, rules=rules, dry_run=dry_run)
             return await load_directory(store, request, Silent(), pause=lambda _: asyncio.sleep(0))
 
     return asyncio.run(run())
@@ -230,6 +233,42 @@ def test_a_member_too_large_for_memory_is_fetched_by_itself(tmp_path: Path, monk
     result = load(FileServer(bytes(raw)), store)
     assert [one.name for one in result.failures] == ["big"]
     assert set(store.held["c"]) == {"small"}
+
+
+@dataclass
+class Holding(FileServer):
+    """Answers what is asked for together, once no more comes."""
+
+    in_flight: int = 0
+    most_in_flight: int = 0
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer, counted while it is under way; from the third on it waits for others beside it."""
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if len(self.asked) >= 2 and not self.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await self.settled.wait()
+            self.settled.set()
+        try:
+            return await super().answer(request)
+        finally:
+            self.in_flight -= 1
+
+
+def test_large_members_are_fetched_by_few_requests_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many transfers there are, a server sees no more requests at once than for small members."""
+    monkeypatch.setitem(HeldUpload.__init__.__kwdefaults__, "held", 100_000)
+    monkeypatch.setattr(large, "SEQUENTIAL_CUTOFF", 100_000)
+    monkeypatch.setattr(remote_zip, "REQUEST", 50_000)
+    files = {f"{n}": os.urandom(300_000) for n in range(20)}
+    server = Holding(make_zip(tmp_path / "a.zip", files))
+    store = MemorySwift()
+    assert outcome_error(load(server, store, transfers=64)) is None
+    assert store.bodies("c") == files
+    assert server.most_in_flight == PARALLEL
 
 
 @pytest.mark.parametrize("files", [{}, {"d/": b""}, {"../up": b"1"}, {"link": b"/etc/passwd"}])
