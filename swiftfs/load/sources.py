@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import posixpath
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -95,9 +96,11 @@ def archive_stem(text: str) -> str:
 
 
 def is_archive(path: str) -> bool:
-    """Whether the file's name or its first bytes are those of an archive."""
+    """Whether the name of what is no directory, or its first bytes, are those of an archive."""
     from swiftfs.load.archive import MAGIC, kind_of
 
+    if os.path.isdir(path):
+        return False
     if path.lower().endswith(SUFFIXES):
         return True
     try:

@@ -498,6 +498,18 @@ def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:
     assert store.puts() == ["good"]
 
 
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
+def test_a_directory_that_is_called_as_an_archive_is_a_directory(tmp_path: Path, name: str) -> None:
+    """Its files are loaded, and what is for archives only is refused for it."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a").write_bytes(b"1")
+    store = MemorySwift()
+    assert outcome_error(load(store, tmp_path / name)) is None
+    assert store.bodies("c") == {"a": b"1"}
+    with pytest.raises(UsageError, match="for archives"):
+        load(store, tmp_path / name, strip=1)
+
+
 def test_what_is_missing_or_no_archive_is_said(tmp_path: Path) -> None:
     """A file that is neither directory nor archive, a missing one and an empty one end with their own message."""
     (tmp_path / "text").write_bytes(b"hello")
