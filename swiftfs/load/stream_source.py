@@ -174,7 +174,9 @@ class StreamSource:
         if isinstance(member, DirectoryMember):
             return None
         if isinstance(member, RefusedMember):
-            return Refused(member.name, member.reason) if filters.keeps(member.name) else None
+            # Its name decides nothing of the others', as that of a local archive's does not.
+            strip = strip_count([member.name], self._naming.called) if self._strip is None else self._strip
+            return Refused(member.name, member.reason) if filters.keeps(placed(member.name, strip)[0]) else None
         if isinstance(member, DisownedMember):
             target = self._accepted.get(member.number)
             # None: it was refused when it came.

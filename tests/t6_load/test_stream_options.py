@@ -65,11 +65,19 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large, "LEAST_SEGMENT", MIB)
 
 
-def load(archive: bytes | Path, store: MemorySwift, options: LoadOptions, **rest: object) -> LoadResult:
+def load(
+    archive: bytes | Path,
+    store: MemorySwift,
+    options: LoadOptions,
+    *,
+    strip: int | None = 0,
+    called: str = "",
+    **rest: object,
+) -> LoadResult:
     """Load a local archive, or one that goes over the line once."""
 
     async def run(text: str) -> LoadResult:
-        async with opened_source(SourceRequest(text, strip=0)) as source:
+        async with opened_source(SourceRequest(text, strip=strip, called=called)) as source:
             request = LoadRequest(source, "c", transfers=4, checkers=2, options=options, **rest)  # type: ignore[arg-type]
             return await load_directory(store, request, Silent(), pause=lambda _: asyncio.sleep(0))
 
@@ -143,6 +151,25 @@ def test_what_is_left_out_is_no_failure_and_takes_no_name() -> None:
     store = MemorySwift()
     result = load(bytes(target.body), store, LoadOptions(filters=make_filters(FilterTexts(max_size=3))))
     assert (store.bodies("c"), result.failures) == ({"a": b"12"}, ())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_filters_see_a_refused_member_below_the_folder_that_is_left_out(tmp_path: Path, first: bool) -> None:
+    """A link that they leave out is no failure, and one that they keep is, at a URL as in a file, whether it comes
+    before the first file or behind it."""
+    link = tarfile.TarInfo("data/links/l")
+    link.type, link.linkname = tarfile.SYMTYPE, "../a"
+    file = tarfile.TarInfo("data/a")
+    path = tmp_path / "data.tar"
+    with tarfile.open(path, "w") as archive:
+        for one in (link, file) if first else (file, link):
+            archive.addfile(one)
+    for glob, failed in (("/links/**", 0), ("/data/links/**", 1)):
+        options = LoadOptions(filters=make_filters(FilterTexts(exclude=[glob])))
+        for source in (path, path.read_bytes()):
+            store = MemorySwift()
+            result = load(source, store, options, strip=None, called="data")
+            assert (len(result.failures), list(store.bodies("c"))) == (failed, ["a"])
 
 
 @pytest.mark.usefixtures("small_memory")
