@@ -1,14 +1,15 @@
 """A tar or zip at a URL as a source that is gone through once: members are judged, read and sent as they come by.
 
 Nothing is known beforehand, so what a local archive refuses before anything is sent is refused here when it comes: a
-second member for one target, one beside the top-level directory that is left out, damage at the end, and what only the
-central directory of a zip says against a member.
+second member for one target, or one with a target below another's, one beside the top-level directory that is left out,
+damage at the end, and what only the central directory of a zip says against a member.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -22,6 +23,7 @@ from swiftfs.load.passing import UNSIZED, Growing, PassingObject
 from swiftfs.load.plan import OWN_PLACE, refusal
 from swiftfs.load.source import Refused
 from swiftfs.load.tarfiles import TarArchive, decompressed
+from swiftfs.load.transform import parents
 from swiftfs.load.zipstream import DisownedMember, ZipStream
 from swiftfs.model import in_dataset
 
@@ -80,6 +82,7 @@ class StreamSource:
         self._strip = naming.strip
         self._top: str | None = None
         self._targets: set[str] = set()
+        self._above: Counter[str] = Counter()
         self._accepted: dict[int, str] = {}
         self._members: Iterator[tuple[int, Found]] | None = None
         self._waiting: tuple[int, Streamed] | None = None
@@ -164,7 +167,9 @@ class StreamSource:
             return one
         if isinstance(one, PassingObject):
             one.close()
-        self._targets.discard(self._accepted.pop(number))
+        target = self._accepted.pop(number)
+        self._targets.discard(target)
+        self._above.subtract(parents(target))
         return None
 
     def _judged(
@@ -226,8 +231,13 @@ class StreamSource:
         """The object's name of a member called ``path``, and why it can have none."""
         if rules is not None:
             path = rules.target(path)
+            if self._above[path] > 0:
+                return path, f"would become {path}, below which there is a member before it"
+            if file := next((one for one in parents(path) if one in self._targets), None):
+                return path, f"would go below {file}, where a member before it is a file"
         if path in self._targets:
             return path, "has the name of a member before it"
         self._targets.add(path)
+        self._above.update(parents(path))
         self._accepted[number] = path
         return self._naming.prefix + path, refusal(self._naming.prefix + path, size)

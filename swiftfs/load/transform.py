@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from swiftfs.errors import UsageError, printable
@@ -143,13 +143,18 @@ def check_targets(pairs: Iterable[tuple[str, str]]) -> None:
             )
         owner[target] = source
     for target, source in owner.items():
-        above = target
-        while "/" in above:
-            above = above.rpartition("/")[0]
-            if above in owner:
+        for file in parents(target):
+            if file in owner:
                 raise UsageError(
-                    f"{printable(source)} would go below {printable(above)}, where {printable(owner[above])} is a file"
+                    f"{printable(source)} would go below {printable(file)}, where {printable(owner[file])} is a file"
                 )
+
+
+def parents(path: str) -> Iterator[str]:
+    """Every directory that ``path`` lies in, the nearest first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _filled(text: str, spec: str, path: str) -> str:

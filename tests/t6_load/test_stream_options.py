@@ -28,6 +28,7 @@ from swiftfs.load.report import outcome_error
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
 from swiftfs.load.segments import LargePolicy
 from swiftfs.load.sources import SourceRequest, opened_source
+from swiftfs.load.transform import Rules, make_rule
 
 MIB = 1 << 20
 THEN = 1_704_164_646
@@ -170,6 +171,29 @@ def test_filters_see_a_refused_member_below_the_folder_that_is_left_out(tmp_path
             store = MemorySwift()
             result = load(source, store, options, strip=None, called="data")
             assert (len(result.failures), list(store.bodies("c"))) == (failed, ["a"])
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["up/a", "up/a.b/c"], "would go below a, where a member before it is a file"),
+        (["up/a.b/c", "up/a"], "would become a, below which there is a member before it"),
+        (["up/a", "a"], "has the name of a member before it"),
+    ],
+)
+def test_a_target_that_another_is_in_the_way_of_is_refused(kind: str, names: list[str], reason: str) -> None:
+    """The second member fails, the first and the others go; a limit of size that leaves the first out makes room."""
+    rules = Rules((make_rule(r"up/a\.b/(?P<rest>.*)", "a/{rest}"), make_rule(r"up/(?P<rest>.*)", "{rest}")))
+    files = dict(zip([*names, "other"], [b"1", b"22", b"333"], strict=True))
+    store = MemorySwift()
+    result = load(MAKERS[kind](files), store, LoadOptions(), rules=rules)
+    assert {one.name: one.reason for one in result.failures} == {names[1]: reason}
+    assert {rules.target(names[0]): b"1", "other": b"333"} == store.bodies("c")
+    store = MemorySwift()
+    large_enough = LoadOptions(filters=make_filters(FilterTexts(min_size=2)))
+    assert outcome_error(load(MAKERS[kind](files), store, large_enough, rules=rules)) is None
+    assert {rules.target(names[1]): b"22", "other": b"333"} == store.bodies("c")
 
 
 @pytest.mark.usefixtures("small_memory")
