@@ -211,11 +211,9 @@ class Reader:
     def release_evicted(self) -> int:
         """Closes the files that were evicted while open, so that the disk gets their bytes back; returns how many.
 
-        To be called about once a second. It also notices when the table or the whole directory was made anew: a
-        writer whose cache was removed makes another one under the same name, or goes over to the one there.
+        To be called about once a second. It also notices when the table or the whole directory was made anew.
         """
-        if self._directory.replaced():
-            self._reopen()
+        self.follow()
         evicted = [at for at, descriptor in self._files.items() if not os.fstat(descriptor).st_nlink]
         for at in evicted:
             self._close_file(at)
@@ -228,8 +226,12 @@ class Reader:
                 self._close_table()
         return len(evicted)
 
-    def _reopen(self) -> None:
-        """Goes over to the directory that is there now; stays where it is when that one is not safe to use."""
+    def follow(self) -> None:
+        """Goes over to the directory that is there now, when it is another one: a writer whose cache was removed does
+        so before it says what is in there. Stays where it is when that one is not safe to use.
+        """
+        if not self._directory.replaced():
+            return
         try:
             directory = CacheDirectory(self._directory.path)
         except SwiftFSError as error:

@@ -350,6 +350,7 @@ class Vfs:
     def have(self, message: Have | HavePieces) -> None:
         """A chunk or a run of pieces has arrived."""
         self._unstored.needed = message.data is not None
+        self._cache.follow()
         if isinstance(message, HavePieces):
             for number, row in enumerate(message.rows, message.first):
                 self._cache.admit(message.key, number, ChunkRow(*row))

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from swiftfs.cache.directory import CacheDirectory
 from swiftfs.cache.names import PIECE_BYTES
+from swiftfs.cache.pause import PAUSE
 from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, Unavailable
@@ -152,6 +154,24 @@ async def test_a_chunk_that_is_damaged_at_once_is_fetched_again(make_tree, tmp_p
         file.write_bytes(b"wrong")
 
     assert await tree.vfs.read(ino_of(tree.vfs, "a"), 0, 5) == b"right"
+
+
+@pytest.mark.trio
+@pytest.mark.row("C5")
+@pytest.mark.logs("cannot be written")
+async def test_a_cache_that_was_removed_is_begun_anew_and_followed(make_tree, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """What does not find its place comes from the store; a second later each object is fetched once and is cached."""
+    objects = {f"f{number}": body(100, number) for number in range(10)}
+    tree = make_tree(objects)
+    await tree.vfs.read(ino_of(tree.vfs, "f0"), 0, 100)
+    shutil.rmtree(tmp_path / "0" / "cache")
+    assert await tree.vfs.read(ino_of(tree.vfs, "f1"), 0, 100) == objects["f1"]
+    await trio.sleep(PAUSE)
+    for name in list(objects)[2:] * 2:
+        assert await tree.vfs.read(ino_of(tree.vfs, name), 0, 100) == objects[name]
+
+    assert [name for name, _ in tree.fetcher.fetched] == list(objects)
+    assert len(stored_files(tmp_path / "0" / "cache")) == 8
 
 
 @pytest.mark.trio
