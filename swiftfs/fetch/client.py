@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from swiftfs.errors import DeadlineExceeded, SwiftFSError, Unavailable
+from swiftfs.errors import ConfigError, DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch import protocol
 from swiftfs.fetch.child import Child
 from swiftfs.fetch.protocol import (
@@ -46,6 +46,10 @@ ten seconds, and wants to see the rest when that process hangs."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between restarts of the fetch process: the first at once, so that readers wait less than 2 s."""
+
+
+class _Elsewhere(ConfigError):
+    """A process that was started again serves another account: the remote was set up anew, or its store has moved."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,8 +104,10 @@ class FetchClient:
         """Start the fetch process and keep it running until cancelled.
 
         Reports its first :class:`Ready`. Raises what a first start that failed says; later failures are retried.
+        A later process that has another account or index is an error, too: what it fetches and lists, readers here
+        would not find, and the inodes that the kernel knows are not those of that tree.
         """
-        started = False
+        first: Ready | None = None
         pause = 0.0
 
         def take(message: FromFetch) -> None:
@@ -115,11 +121,15 @@ class FetchClient:
             self._questions.fail()
 
         def ready(message: Ready) -> None:
-            nonlocal started, pause
+            nonlocal first, pause
+            if first is not None and (message.account, message.index_path) != (first.account, first.index_path):
+                raise _Elsewhere(
+                    f"the store is at {message.account} now and not at {first.account}", hint="mount again"
+                )
             pause = 0.0
             self._ready = True
-            if not started:
-                started = True
+            if first is None:
+                first = message
                 task_status.started(message)
             else:
                 # It may have listed the container anew before it was ready.
@@ -130,13 +140,16 @@ class FetchClient:
             reason = ""
             try:
                 await self._child.serve(self._hello, take, gone)
+            except _Elsewhere as error:
+                log.error("the mount ends: %s", error)
+                raise
             except (SwiftFSError, OSError) as error:
-                if not started and isinstance(error, OSError):
+                if first is None and isinstance(error, OSError):
                     raise Unavailable(f"the fetch process cannot be started: {error.strerror}") from None
-                if not started:
+                if first is None:
                     raise
                 reason = f": {error}"  # also when the system has no process or descriptor to spare just now
-            if not started:
+            if first is None:
                 raise Unavailable(f"the fetch process ended with status {self._child.status()} before it was ready")
             self.restarts += 1
             self._ended = f"the fetch process ended with status {self._child.status()}{reason}"

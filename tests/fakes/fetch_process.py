@@ -2,7 +2,7 @@
 
 ``ok`` answers every want; ``fail`` answers with an error; ``silent`` never answers; ``refuse`` cannot start; ``mute``
 ends before it is ready; ``garbage`` sends what is no message; ``once:FILE`` dies at its first want, and when FILE is
-there (it makes it) answers everything.
+there (it makes it) answers everything; ``moved:FILE`` the same, but then it has another account.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def answer(sock: socket.socket, message: protocol.ToFetch, mode: str, marker: st
         if mode == "garbage":
             sock.sendall(b"\xff" * 64)
             return
-        send(Ready("http://store", "/nowhere", 1, 0, 5, 0))
+        moved = mode == "moved" and os.path.exists(marker)
+        send(Ready("http://other" if moved else "http://store", "/nowhere", 1, 0, 5, 0))
     elif isinstance(message, Want):
-        if mode == "once" and not os.path.exists(marker):
+        if mode in {"once", "moved"} and not os.path.exists(marker):
             with open(marker, "w"):
                 pass
             os._exit(9)

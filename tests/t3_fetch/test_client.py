@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from swiftfs.errors import Changed, ContainerNotFound, DeadlineExceeded, SwiftFSError, Unavailable
+from swiftfs.errors import Changed, ConfigError, ContainerNotFound, DeadlineExceeded, SwiftFSError, Unavailable
 from swiftfs.fetch.client import FetchClient
 from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Hello, Refreshed, Touch, Want
 
@@ -195,6 +195,18 @@ async def test_a_restart_that_the_system_refuses_is_tried_again() -> None:
             have = await asked.client.chunk(want(5))
         assert have.length == asked.started[1]
         assert refusals == []
+
+
+@pytest.mark.trio
+@pytest.mark.logs("the fetch process ended")
+@pytest.mark.logs("the mount ends")
+async def test_a_restart_with_another_account_is_an_error(tmp_path: Path) -> None:
+    """The remote was set up anew meanwhile: what it fetches and lists would not be what is mounted, and nobody
+    waits for it in vain."""
+    with pytest.raises(ExceptionGroup) as caught, trio.fail_after(60):
+        async with running(f"moved:{tmp_path / 'died'}") as asked:
+            await asked.client.chunk(want(1))
+    assert caught.group_contains(ConfigError, match="http://other now and not at http://store")
 
 
 @pytest.mark.trio

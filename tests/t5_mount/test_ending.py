@@ -93,3 +93,44 @@ def test_a_second_ctrl_c_leaves_no_dead_mount_behind(cloud: Cloud, tmp_path: Pat
         assert str(mountpoint) not in Path("/proc/mounts").read_text()
         assert os.listdir(mountpoint) == []
         check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
+
+
+def test_a_mount_whose_store_is_another_one_after_a_restart_ends(cloud: Cloud, tmp_path: Path) -> None:
+    """The remote names another URL when its fetch process is started again: what that fetches would not be found, so
+    the mount ends and says why, its reader gets an error, and it can be mounted again."""
+    with FaultProxy(cloud.storage_url) as proxy:
+        environ = through(cloud, proxy.url, tmp_path)
+        tree = write_tree(tmp_path / "tree", {"a": b"1" * 1000})
+        check("swiftfs", "load", tree, f"local:{CONTAINER}", environ=environ)
+        mountpoint = tmp_path / "mnt"
+        mountpoint.mkdir()
+        log = tmp_path / "log"
+        mount = ["swiftfs", "mount", f"local:{CONTAINER}", mountpoint, "--daemon", "--prefetch", "off"]
+        check(*mount, "--log-file", log, environ=environ)
+        status = mount_status(mountpoint, environ=environ)
+        outcome: list[int | None] = []
+
+        def read() -> None:
+            try:
+                (mountpoint / "a").read_bytes()
+                outcome.append(0)
+            except OSError as error:
+                outcome.append(error.errno)
+
+        reader = threading.Thread(target=read)
+        with proxy.broken(Fault(Stall(), count=None)):
+            reader.start()
+            until(lambda: proxy.played() >= 1)
+            config = Path(environ["RCLONE_CONFIG"])
+            config.write_text(config.read_text().replace(proxy.url, cloud.storage_url))
+            os.kill(status["fetch_pid"], signal.SIGKILL)
+            until(lambda: not os.path.exists(f"/proc/{status['pid']}/exe"), SOON)
+            reader.join(SOON)
+        assert not reader.is_alive()
+        assert outcome[0]
+        assert str(mountpoint) not in Path("/proc/mounts").read_text()
+        assert f"the store is at {cloud.storage_url} now and not at {proxy.url}" in log.read_text()
+        check(*mount, environ=environ)
+        assert (mountpoint / "a").read_bytes() == b"1" * 1000
+        check("swiftfs", "umount", mountpoint, environ=environ)
+        check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
