@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 
+from swiftfs.fetch.start import take_title
 from swiftfs.privacy import keep_private
 
 
 def main(descriptor: int) -> int:
     """Serve until the socket closes; returns the exit code."""
     keep_private()
+    take_title()
     # Ctrl-C in a terminal goes to both processes: this one ends when the other closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -7,6 +7,7 @@ imported, so that the imports of both, and the network, go on side by side.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -14,7 +15,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TITLE = "swiftfs-fetch"
 """What ps and top call the process."""
+PR_SET_NAME = 15
+"""From linux/prctl.h."""
 FAILED = 70
 """The exit code of a process that an error ended which nobody has foreseen (sysexits.h)."""
 
@@ -93,6 +95,12 @@ class Serve(Protocol):
     def __call__(self, descriptor: int, /) -> int: ...
 
 
+def take_title() -> None:
+    """Have ps and top call this process as what it is. Not by way of /proc/self/comm, which is root's where a process
+    keeps its memory private."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, TITLE.encode(), 0, 0, 0)
+
+
 def start_early(serve: Serve) -> Started | None:
     """A fetch process, to be greeted, that gets ready to ``serve``: a fork of this process, which must have one thread
     and no loop. None when there can be none now: who needs it tries again and says why not."""
@@ -124,8 +132,6 @@ def _become(sock: socket.socket, serve: Serve) -> NoReturn:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/comm").write_text(TITLE)
         code = serve(sock.detach())
     except BaseException:
         sys.excepthook(*sys.exc_info())

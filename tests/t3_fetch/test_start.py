@@ -65,10 +65,14 @@ start_early(serve).process.wait()
 """A program whose log goes to standard error, and a fork of it that has something to say."""
 
 
+def environ_of(top: Path) -> dict[str, str]:
+    return {"HOME": str(top), "PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE.parent)}
+
+
 def printed(code: str, top: Path, before: str = HELLO) -> object:
     done = subprocess.run(
         [sys.executable, "-c", before + code, str(top)],
-        env={"HOME": str(top), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60, check=False,
+        env=environ_of(top), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
@@ -121,16 +125,52 @@ def test_a_process_that_is_started_anew_imports_nothing_from_the_working_directo
     here.mkdir()
     for name in FOREIGN:
         (here / f"{name}.py").write_text("open('was-run', 'w').close()\nraise SystemExit(3)\n")
-    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE.parent)}
 
     done = subprocess.run(
         [sys.executable, "-P", "-c", ANEW + FAILS, str(tmp_path)],
-        env=environ, cwd=here, capture_output=True, text=True, timeout=60, check=False,
+        env=environ_of(tmp_path), cwd=here, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)[0] == "StartFailed"
     assert not (here / "was-run").exists()
+
+
+TITLED = """
+import json, os, time
+from pathlib import Path
+from swiftfs.fetch import serve  # now: who may do little may not read it later
+from swiftfs.fetch.__main__ import main
+from swiftfs.fetch.start import start, start_early
+from swiftfs.privacy import keep_private
+
+def title_of(started):
+    limit = time.monotonic() + 30
+    while True:
+        title = Path(f"/proc/{started.process.pid}/comm").read_text().strip()
+        if title.startswith("swiftfs") or time.monotonic() > limit:
+            return title
+        time.sleep(0.01)
+
+keep_private()
+processes = [start()]
+titles = [title_of(processes[0])]
+if os.getuid() == 0:  # who may write what others may not
+    os.setgid(65534)
+    os.setuid(65534)
+processes.append(start_early(main))
+titles.append(title_of(processes[1]))
+for started in processes:
+    started.sock.close()
+    started.process.wait()
+print(json.dumps(titles))
+"""
+"""A program that starts a fetch process in either way, and tells what ps shows of them."""
+
+
+def test_fetch_processes_have_a_title_of_their_own(tmp_path: Path) -> None:
+    """ps and top show which of a mount's processes is which, to any user, however it was started."""
+    assert printed("", tmp_path, TITLED) == ["swiftfs-fetch", "swiftfs-fetch"]
 
 
 NEVER_GREETED = """
