@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -25,6 +26,7 @@ from swiftfs.fs.handlers import Handlers
 from swiftfs.fs.inodes import ROOT, Inodes
 from swiftfs.fs.no_open import INODES_AS_HANDLES
 from swiftfs.fs.no_wait import reading_without_waiting
+from swiftfs.fs.repeats import Repeats
 
 if TYPE_CHECKING:
     from swiftfs.fs.vfs import Vfs
@@ -66,11 +68,15 @@ def answered(handler: Handler[P, R]) -> Handler[P, R]:
         except SwiftFSError as error:
             self.note_error(error)
             raise pyfuse3.FUSEError(error.errno) from None
-        except Exception:
-            log.exception("unexpected error in %s", handler.__name__)
+        except Exception as error:
+            self.note_unexpected(handler.__name__, error)
             raise pyfuse3.FUSEError(errno.EIO) from None
 
     return wrapper
+
+
+def _repeated(more: int) -> str:
+    return f"; {more:,} more like it since the last line about it" if more else ""
 
 
 class Operations(pyfuse3.Operations):
@@ -86,16 +92,27 @@ class Operations(pyfuse3.Operations):
         self._view = view
         self.inodes = Inodes()
         self.requests = 0
+        self._repeats = Repeats()
         self.handlers = Handlers(pyfuse3.__file__)
         self.kernel_opens = False
         """Whether the kernel opens files and directories itself once it is told so."""
 
     def note_error(self, error: SwiftFSError) -> None:
-        """Log what a reader only sees as an errno. Lookups of names that are not there are no news."""
+        """Log what a reader only sees as an errno, the same of the same file once in a while. Lookups of names that
+        are not there are no news."""
         if error.errno == errno.ENOENT:
             return
         self._vfs.counters.errors += 1
-        log.warning("a request failed with %s: %s", errno.errorcode.get(error.errno, error.errno), error)
+        more = self._repeats.say((error.errno, error.object or error.message), time.monotonic())
+        if more is not None:
+            number = errno.errorcode.get(error.errno, error.errno)
+            log.warning("a request failed with %s: %s%s", number, error, _repeated(more))
+
+    def note_unexpected(self, handler: str, error: Exception) -> None:
+        """Log an error that nobody has foreseen; likewise."""
+        more = self._repeats.say((handler, type(error)), time.monotonic())
+        if more is not None:
+            log.error("unexpected error in %s%s", handler, _repeated(more), exc_info=error)
 
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:

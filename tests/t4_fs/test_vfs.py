@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import pyfuse3
 import pytest
 import trio
 from fakes.cache_disk import stored_files
@@ -26,10 +27,12 @@ from swiftfs.cache.reader import Reader as CacheReader
 from swiftfs.cache.writer import Writer
 from swiftfs.errors import Changed, DeadlineExceeded, NotFound, Unavailable
 from swiftfs.fetch.protocol import Bad, Have, Touch, Want, Wants
+from swiftfs.fs.fuse import Operations
 from swiftfs.fs.inodes import ROOT
 from swiftfs.fs.order import Order
 from swiftfs.fs.prefetch import Mode
 from swiftfs.fs.vfs import Vfs
+from swiftfs.fs.view import View
 from swiftfs.index.build import Index
 from swiftfs.index.entry import Resolved, Source
 from swiftfs.index.reader import Reader as IndexReader
@@ -644,3 +647,20 @@ def test_every_read_is_right_whatever_the_cache_holds(
             assert await tree.vfs.read(ino_of(tree.vfs, name), offset, size) == objects[name][offset : offset + size]
 
     trio.run(read_all)
+
+
+@pytest.mark.trio
+@pytest.mark.logs("a request failed with ESTALE")
+async def test_a_reader_that_tries_again_and_again_fills_no_log(make_tree, caplog) -> None:  # type: ignore[no-untyped-def]
+    """Each of its requests ends with the errno and is counted; one line says why."""
+    tree = make_tree({"a": b"1"})
+    operations = Operations(tree.vfs, View(0, 0))
+    for _ in range(1000):
+        with pytest.raises(pyfuse3.FUSEError) as failed:
+            await operations.read(1 << 40, 0, 1)
+        assert failed.value.errno == errno.ESTALE
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "a request failed with ESTALE: the file has changed or gone since it was opened"
+    ]
+    assert tree.vfs.counters.errors == 1000
