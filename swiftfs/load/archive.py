@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from swiftfs.errors import LocalFileError, UsageError, printable
 
 if TYPE_CHECKING:
+    import threading
+
     from swiftfs.load.member import Limits
 
 MAGIC = 512
@@ -83,9 +85,10 @@ class Archive(Protocol):
         """Every member in the archive's order. Raises ArchiveError when the archive is damaged."""
 
 
-def open_archive(path: str, limits: Limits) -> AbstractContextManager[Archive]:
+def open_archive(path: str, limits: Limits, halted: threading.Event | None = None) -> AbstractContextManager[Archive]:
     """The archive at ``path``, whose kind its first bytes tell.
 
+    Once ``halted`` is set, what is read of a tar raises Interrupted, also where only its next member is looked for.
     Raises LocalFileError when it cannot be read, UsageError when it is of no kind that is known, ArchiveError when it
     is damaged.
     """
@@ -105,7 +108,7 @@ def open_archive(path: str, limits: Limits) -> AbstractContextManager[Archive]:
             f"{printable(path)} is neither a zip nor a tar archive",
             hint="zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst are",
         )
-    return open_zip(path, limits) if kind == "zip" else open_tar(path, kind, limits)
+    return open_zip(path, limits) if kind == "zip" else open_tar(path, kind, limits, halted)
 
 
 def kind_of(head: bytes, name: str) -> str | None:

@@ -86,7 +86,7 @@ class MemberSource(Protocol):
     @property
     def apart(self) -> int: ...
 
-    def scan(self) -> Iterator[SourceObject | Refused | Omitted]: ...
+    def scan(self, halted: threading.Event | None = None) -> Iterator[SourceObject | Refused | Omitted]: ...
 
     def batches(self, objects: Sequence[SourceObject]) -> Iterator[Batch]:
         """Some of the scanned objects, under whatever name, in the order in which they are to be read."""
@@ -132,13 +132,14 @@ class ArchiveSource:
         for one in idle:
             one.close()
 
-    def scan(self) -> Iterator[ArchiveObject | Refused]:
+    def scan(self, halted: threading.Event | None = None) -> Iterator[ArchiveObject | Refused]:
         """Every member in the archive's order. Raises as ``open_archive``, also for damage in the middle."""
+        halted = self._halted if halted is None else halted
         self._identity = _identity(self._path)
-        with open_archive(self._path, self._limits) as archive:
+        with open_archive(self._path, self._limits, halted) as archive:
             # A pass through a compressed tar takes the memory of its dictionary, and time from the first byte on.
             self.apart = 1 if archive.in_order else ZIPS_APART
-            claims = [Claim.of(number, member) for number, member in enumerate(self._going(archive.members()))]
+            claims = [Claim.of(number, member) for number, member in enumerate(_going(archive.members(), halted))]
         self.unchanged()
         yield from as_objects(claims, self._prefix, self._strip, self._called, self)
 
@@ -188,7 +189,7 @@ class ArchiveSource:
             idle, self._idle = self._idle, []
         for one in idle:
             one.close()
-        return _Pass(self._path, self._limits)
+        return _Pass(self._path, self._limits, self._halted)
 
     def unchanged(self) -> None:
         """Raise Changed unless the archive is the file that was scanned."""
@@ -203,7 +204,7 @@ class ArchiveSource:
                 member = one.to(_number(source))
                 try:
                     with member.open() as stream:
-                        held = HeldObject(source.name, source.mtime, self._going(pieces(stream)))
+                        held = HeldObject(source.name, source.mtime, _going(pieces(stream), self._halted))
                 except ArchiveError as error:
                     results.append(Unread(source, error))
                 else:
@@ -212,12 +213,6 @@ class ArchiveSource:
             self.give_back(one)
         self.unchanged()
         return results
-
-    def _going(self, steps: Iterator[T]) -> Iterator[T]:
-        for step in steps:
-            if self._halted.is_set():
-                raise Interrupted("stopped while the archive was read")
-            yield step
 
 
 class OpenedMember:
@@ -248,10 +243,10 @@ class OpenedMember:
 class _Pass:
     """One way through the archive from front to back, member by member; ``next`` is the first that it can come to."""
 
-    def __init__(self, path: str, limits: Limits) -> None:
+    def __init__(self, path: str, limits: Limits, halted: threading.Event) -> None:
         self.next = 0
         self._opened = contextlib.ExitStack()
-        self._members = enumerate(self._opened.enter_context(open_archive(path, limits)).members())
+        self._members = enumerate(self._opened.enter_context(open_archive(path, limits, halted)).members())
 
     def to(self, number: int) -> Member:
         """The member of this number, which is behind the one before. Raises ArchiveError, Changed."""
@@ -310,6 +305,13 @@ def as_objects(
             yield Refused(path, reason)
         else:
             yield ArchiveObject(prefix + path, claim.size, claim.mtime, claim.number, source)
+
+
+def _going(steps: Iterator[T], halted: threading.Event) -> Iterator[T]:
+    for step in steps:
+        if halted.is_set():
+            raise Interrupted("stopped while the archive was read")
+        yield step
 
 
 def _number(source: SourceObject) -> int:

@@ -128,7 +128,7 @@ class _Check:
         filters, prefix = self._request.filters, self._request.prefix
         entries = await self._listed()
         objects: list[SourceObject] = []
-        for found in await self._in_thread(lambda: list(source.scan())):
+        for found in await self._in_thread(lambda: list(source.scan(self._halted))):
             if isinstance(found, Refused):
                 if (filters.enters if found.is_directory else filters.keeps)(found.name):
                     self._found(Symbol.ERROR, found.name, found.reason)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from swiftfs.errors import (
     Forbidden,
+    Interrupted,
     LocalFileError,
     NotFound,
     Rejected,
@@ -28,6 +30,7 @@ from swiftfs.errors import (
     UsageError,
     printable,
 )
+from swiftfs.load.interrupt import in_thread
 
 if TYPE_CHECKING:
     import aiohttp
@@ -41,7 +44,7 @@ STALL = 30.0
 FRUITLESS = 5
 """Attempts in a row that may bring no byte."""
 PIECE = 1024 * 1024
-"""Bytes written at once."""
+"""Bytes written or hashed at once."""
 PAUSE_LIMIT = 15.0
 """Seconds between two attempts at the most."""
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -151,7 +154,8 @@ async def download(
                 await patience.failed(error, fruitful=_length(name) > before)
     if sha256 is not None:
         try:
-            await asyncio.to_thread(check_file, name, sha256, shown_url(url))
+            halted = threading.Event()
+            await in_thread(halted, check_file, name, sha256, shown_url(url), halted)
         except Truncated:
             for path in (name, beside):
                 os.unlink(path)
@@ -159,14 +163,21 @@ async def download(
     return name
 
 
-def check_file(path: str, sha256: str, called: str | None = None) -> None:
-    """Raise Truncated unless the file at ``path`` has this SHA-256; ``called`` is its name in the message."""
+def check_file(path: str, sha256: str, called: str | None = None, halted: threading.Event | None = None) -> None:
+    """Raise Truncated unless the file at ``path`` has this SHA-256; ``called`` is its name in the message.
+
+    Raises Interrupted once ``halted`` is set.
+    """
+    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                if halted is not None and halted.is_set():
+                    raise Interrupted("stopped before the archive's SHA-256 was known")
+                digest.update(piece)
     except OSError as error:
         raise LocalFileError(f"cannot read {printable(path)}: {error.strerror}") from None
-    if found != sha256:
+    if (found := digest.hexdigest()) != sha256:
         raise Truncated(f"{called or printable(path)} has the SHA-256 {found}, not {sha256}")
 
 

@@ -43,7 +43,7 @@ def components_to_strip(archive: str, directory: str, limits: Limits, halted: th
     Ends early, with no meaning, once ``halted`` is set. Raises as ``open_archive``.
     """
     base = os.path.basename(os.path.abspath(directory))
-    with open_archive(archive, limits) as opened:
+    with contextlib.suppress(Interrupted), open_archive(archive, limits, halted) as opened:
         names = (
             member.name
             for member in takewhile(lambda _: not halted.is_set(), opened.members())
@@ -51,6 +51,7 @@ def components_to_strip(archive: str, directory: str, limits: Limits, halted: th
         )
         # Only when the first member looks so is the whole archive read for it: a compressed tar is read twice then.
         return strip_count(names, {base})
+    return 0
 
 
 def extract(
@@ -68,7 +69,7 @@ def extract(
     left alone. Blocks; ends early once ``halted`` is set. Raises as ``open_archive``.
     """
     run = _Run(staging, strip, tally, halted)
-    with open_archive(archive, limits) as opened:
+    with open_archive(archive, limits, halted) as opened:
         try:
             for member in opened.members():
                 if halted.is_set():

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 from swiftfs.errors import Interrupted
 
 FINISH = 30.0
 """Seconds that uploads in flight get after the first Ctrl-C."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -59,3 +60,19 @@ class Interrupt:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+
+
+async def in_thread(halted: threading.Event, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``work``, which looks at ``halted``, in a thread; when cancelled, halt it and wait for its end.
+
+    The loop's own end would wait for the thread whatever it does, and what it uses may be closed next.
+    """
+    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        halted.set()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # retrieved: what it ended with is nobody's any more
+        raise

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import itertools
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class RemoteZipSource:
         starts = sorted({one.info.header_offset for one in members if isinstance(one, ZipMember)})
         self._next = dict(itertools.pairwise([*starts, archive.directory]))
 
-    def scan(self) -> Iterator[ArchiveObject | Refused]:
+    def scan(self, halted: threading.Event | None = None) -> Iterator[ArchiveObject | Refused]:
         """Every member in the directory's order."""
         claims = [Claim.of(number, member) for number, member in enumerate(self._members)]
         yield from as_objects(claims, self._prefix, self._strip, self._called, self)

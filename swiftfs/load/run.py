@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -113,7 +114,8 @@ async def load_directory(
     """Make the container hold every object of the source, and prove it.
 
     ``journal`` is what earlier runs of the same source and destination have left, and this one leaves to the next.
-    Raises what the listing or the container's creation raises, and Interrupted at the second Ctrl-C; failures of
+    Raises what the listing or the container's creation raises, and Interrupted at the second Ctrl-C, or
+    while the source is walked at the first; failures of
     objects and what ended the run early are in the result.
     """
     interrupt = interrupt or Interrupt()
@@ -158,7 +160,9 @@ class _Run:
                 hint="leave out the filters, or delete in a run without --transform",
             )
         # Filters speak of the source's names, as rclone's do: what they leave out is not renamed either.
-        objects, refused, omitted = _chosen(request, *await asyncio.to_thread(_walk, request.source))
+        objects, refused, omitted = _chosen(
+            request, *await asyncio.to_thread(_walk, request.source, self._interrupt.halted)
+        )
         moves: tuple[Move, ...] = ()
         if request.rules is not None:
             objects, more, moves = renamed(objects, request.rules, request.prefix)
@@ -329,11 +333,14 @@ def _upload_for(request: LoadRequest, entries: list[ListingEntry]) -> Callable[.
     return functools.partial(upload_for, request.source, entries, request.rules)
 
 
-def _walk(source: Source) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:
+def _walk(source: Source, halted: threading.Event) -> tuple[list[SourceObject], list[Refused], list[Omitted]]:
+    """All that the source has. Raises Interrupted once ``halted`` is set: the loop cannot end before its threads do."""
     objects: list[SourceObject] = []
     refused: list[Refused] = []
     omitted: list[Omitted] = []
-    for found in source.scan():
+    for found in source.scan(halted):
+        if halted.is_set():
+            raise Interrupted("stopped while the source was walked", hint="run it again")
         if isinstance(found, Refused):
             refused.append(found)
         elif isinstance(found, Omitted):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from swiftfs.errors import Changed, ContainerNotFound, LocalFileError, UsageError, printable
+from swiftfs.errors import Changed, ContainerNotFound, Interrupted, LocalFileError, UsageError, printable
 from swiftfs.load.member import STAGING
 from swiftfs.load.plan import refusal
 
@@ -91,8 +91,8 @@ class Seekable(SourceObject, Protocol):
 class Source(Protocol):
     """A set of objects to load."""
 
-    def scan(self) -> Iterator[SourceObject | Refused | Omitted]:
-        """Everything in the source, ordered by name; blocks."""
+    def scan(self, halted: threading.Event | None = None) -> Iterator[SourceObject | Refused | Omitted]:
+        """Everything in the source, ordered by name; blocks. Raises Interrupted once ``halted`` is set."""
 
 
 def open_source(path: str, *, prefix: str = "", follow_links: bool = False) -> Source:
@@ -123,11 +123,11 @@ class DirectorySource:
     prefix: str = ""
     follow_links: bool = False
 
-    def scan(self) -> Iterator[SourceObject | Refused | Omitted]:
+    def scan(self, halted: threading.Event | None = None) -> Iterator[SourceObject | Refused | Omitted]:
         """Every regular file in listing order, and what is refused or left out."""
         # An explicit stack: the depth of a tree is bounded by its paths, not by Python's recursion limit.
         above = self._identity(self.root)
-        stack = [(iter(self._entries(self.root, "")), above)]
+        stack = [(iter(self._entries(self.root, "", halted)), above)]
         while stack:
             entries, parents = stack[-1]
             for found in entries:
@@ -138,7 +138,7 @@ class DirectorySource:
                 if identity & parents:
                     yield Refused(found.relative, "a symbolic link leads back to a directory above it", True)
                     continue
-                stack.append((iter(self._entries(found.path, found.relative)), parents | identity))
+                stack.append((iter(self._entries(found.path, found.relative, halted)), parents | identity))
                 break
             else:
                 stack.pop()
@@ -150,12 +150,17 @@ class DirectorySource:
             return frozenset()
         return frozenset({(status.st_dev, status.st_ino)})
 
-    def _entries(self, path: str, relative: str) -> list[FileObject | Refused | Omitted | _Directory]:
+    def _entries(
+        self, path: str, relative: str, halted: threading.Event | None
+    ) -> list[FileObject | Refused | Omitted | _Directory]:
         """One directory's entries; directories sort with their slash, so that the whole walk is in listing order."""
         found: list[tuple[str, FileObject | Refused | Omitted | _Directory]] = []
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
+                    # For each: one directory may have millions, and a file system over a network takes its time.
+                    if halted is not None and halted.is_set():
+                        raise Interrupted("stopped while the directory was walked", hint="run it again")
                     if not relative and entry.name == STAGING:
                         found.append((entry.name, Omitted(STAGING, "unfinished work of swiftfs extract")))
                         continue

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import posixpath
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -48,6 +49,7 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
     # A directory needs none of these, and importing them takes as long as sending a hundred files.
     from swiftfs.load.archive_source import ArchiveSource
     from swiftfs.load.download import check_file, check_sha256
+    from swiftfs.load.interrupt import in_thread
 
     called = frozenset({archive_stem(text), request.called})
     sha256 = check_sha256(request.sha256) if request.sha256 is not None else None
@@ -71,7 +73,8 @@ async def opened_source(request: SourceRequest) -> AsyncIterator[Source]:
                 await stream.close()
         return
     if sha256 is not None:
-        await asyncio.to_thread(check_file, text, sha256)
+        halted = threading.Event()
+        await in_thread(halted, check_file, text, sha256, None, halted)
     archive = ArchiveSource(text, request.prefix, strip=request.strip, called=called)
     try:
         yield archive

@@ -97,7 +97,7 @@ class StreamSource:
             return max(BATCH, min(UNSIZED, 2 * self._growing[1].size))
         return max(BATCH, (self._waiting[1].size or 0) if self._waiting is not None else 0)
 
-    def scan(self) -> Iterator[Refused]:
+    def scan(self, halted: threading.Event | None = None) -> Iterator[Refused]:
         """Nothing: what is in a stream is known when it has gone by. Raises as :meth:`batch` when it is no archive."""
         self._begun()
         return iter(())

@@ -17,11 +17,14 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from swiftfs.errors import printable
+from swiftfs.errors import Interrupted, printable
 from swiftfs.load.archive import ArchiveError, DirectoryMember, MemberReader, RefusedMember
 from swiftfs.load.member import Budget, Limits, normal
+
+if TYPE_CHECKING:
+    import threading
 
 WINDOW = 128 * 1024 * 1024
 """Bytes of memory a zstd stream may claim: what ``zstd`` itself takes without being asked (its --long=27)."""
@@ -70,10 +73,29 @@ class _StrictInfo(tarfile.TarInfo):
 
 
 @contextlib.contextmanager
-def open_tar(path: str, compression: str, limits: Limits) -> Iterator[TarArchive]:
-    """The tar archive at ``path``; ``compression`` is gz, bz2, xz, zst or empty. Raises ArchiveError."""
+def open_tar(
+    path: str, compression: str, limits: Limits, halted: threading.Event | None = None
+) -> Iterator[TarArchive]:
+    """The tar archive at ``path``; ``compression`` is gz, bz2, xz, zst or empty. Raises ArchiveError, and Interrupted
+    once ``halted`` is set."""
     with open(path, "rb") as raw:
-        yield TarArchive(decompressed(raw, compression), path, limits, proven_at_end=bool(compression))
+        stream = decompressed(raw, compression)
+        if halted is not None:
+            stream = cast("BinaryIO", _Halting(stream, halted))
+        yield TarArchive(stream, path, limits, proven_at_end=bool(compression))
+
+
+class _Halting:
+    """A stream that ends with Interrupted: a member that nobody wants is read as well, and may have gigabytes."""
+
+    def __init__(self, stream: BinaryIO, halted: threading.Event) -> None:
+        self._stream = stream
+        self._halted = halted
+
+    def read(self, size: int, /) -> bytes:
+        if self._halted.is_set():
+            raise Interrupted("stopped while the archive was read")
+        return self._stream.read(size)
 
 
 def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:

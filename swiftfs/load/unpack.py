@@ -7,22 +7,18 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
 
 from swiftfs.errors import Incomplete, Interrupted, NotFound, SwiftFSError, printable
 from swiftfs.load.download import check_file, download, download_names
 from swiftfs.load.extract import Extracted, components_to_strip, extract
 from swiftfs.load.figures import count_text, duration_text, noun_text, size_text
-from swiftfs.load.interrupt import Interrupt
+from swiftfs.load.interrupt import Interrupt, in_thread
 from swiftfs.load.member import Limits
 from swiftfs.load.progress import Display, shown
 from swiftfs.load.report import NAMED
 from swiftfs.load.sources import is_url
 from swiftfs.load.staging import Staging, open_staging
 from swiftfs.load.tally import Tally
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,8 @@ async def extract_source(
     """Fill the directory from the archive.
 
     Raises NotFound when a local archive is not there, what ``download`` and ``open_archive`` raise, and
-    Interrupted at the second Ctrl-C; members refused and what ended the run early are in the result.
+    Interrupted at the second Ctrl-C, while the archive's checksum is computed at the first; members refused and what
+    ended the run early are in the result.
     """
     remote = is_url(request.source)
     if not remote and not await asyncio.to_thread(os.path.exists, request.source):
@@ -74,8 +71,8 @@ async def _extract(
         tally.phase = "extracting"
         tally.size = tally.moved = 0
     elif request.sha256 is not None:
-        await asyncio.to_thread(check_file, archive, request.sha256)
-    result = await _in_thread(interrupt.halted, _unpack, request, archive, staging, tally, interrupt.halted)
+        await in_thread(interrupt.halted, check_file, archive, request.sha256, None, interrupt.halted)
+    result = await in_thread(interrupt.halted, _unpack, request, archive, staging, tally, interrupt.halted)
     if archive != request.source and result.fatal is None and not result.interrupted:
         for name in download_names(request.source):
             os.unlink(os.path.join(staging.path, name))
@@ -89,17 +86,6 @@ def _unpack(
     if strip is None:
         strip = components_to_strip(archive, request.directory, request.limits, halted)
     return extract(archive, staging, strip=strip, limits=request.limits, tally=tally, halted=halted)
-
-
-async def _in_thread(halted: threading.Event, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``work`` in a thread; when cancelled, halt it and wait for its end: it uses what is closed next."""
-    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        halted.set()
-        await asyncio.wait({task})
-        raise
 
 
 def extract_error(result: Extracted) -> SwiftFSError | None:

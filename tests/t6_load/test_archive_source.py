@@ -14,6 +14,8 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,15 +23,17 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from fakes.halting import HaltsAtLook
 from fakes.memory_swift import MemorySwift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftfs.errors import Incomplete, SwiftFSError, UsageError
+from swiftfs.errors import Incomplete, Interrupted, SwiftFSError, UsageError
 from swiftfs.load import archive_source, archive_upload, large
 from swiftfs.load.apply import transform_directory
 from swiftfs.load.archive import Archive, open_archive
-from swiftfs.load.archive_source import BATCH, ZIPS_APART
+from swiftfs.load.archive_source import BATCH, ZIPS_APART, ArchiveSource
+from swiftfs.load.download import PIECE, check_file
 from swiftfs.load.filters import FilterTexts, make_filters
 from swiftfs.load.held import BUDGET, ByteBudget, HeldObject
 from swiftfs.load.member import Limits
@@ -208,9 +212,9 @@ def test_members_that_cannot_be_held_share_few_ways_through_the_archive(
     opened = in_use = most_in_use = 0
 
     @contextlib.contextmanager
-    def counted(path: str, limits: Limits) -> Iterator[Archive]:
+    def counted(path: str, limits: Limits, halted: threading.Event | None = None) -> Iterator[Archive]:
         nonlocal opened, in_use, most_in_use
-        with open_archive(path, limits) as archive:
+        with open_archive(path, limits, halted) as archive:
             opened, in_use = opened + 1, in_use + 1
             most_in_use = max(most_in_use, in_use)
             try:
@@ -381,6 +385,54 @@ def test_a_wrong_sha256_sends_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="for archives"):
         load(store, tmp_path, sha256="0" * 64)
     assert store.log == []
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_a_stop_is_heard_while_a_member_is_passed_over(tmp_path: Path, kind: str) -> None:
+    """Of a tar all bytes before a member are read; who wants to stop does not wait for them."""
+    path = MAKERS[kind](tmp_path / f"a.{kind}", [("large", bytes(50_000_000)), ("behind", b"1")])
+    halted = HaltsAtLook(100)
+    with pytest.raises(Interrupted):
+        list(ArchiveSource(str(path)).scan(halted))
+    assert halted.looks == 100
+
+
+def test_a_load_that_is_given_up_leaves_no_archive_being_hashed(tmp_path: Path) -> None:
+    """When the archive's SHA-256 is not waited for any more, its file is closed at once."""
+    archive = tmp_path / "a.tar"
+    with archive.open("wb") as file:
+        file.truncate(1 << 30)
+
+    def is_open() -> bool:
+        for one in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.readlink(one) == str(archive):
+                    return True
+        return False
+
+    def wait_for_it() -> None:
+        end = time.monotonic() + 60
+        while not is_open() and time.monotonic() < end:
+            time.sleep(0.001)
+
+    async def given_up() -> bool:
+        opening = asyncio.create_task(opened_source(SourceRequest(str(archive), sha256="0" * 64)).__aenter__())
+        await asyncio.to_thread(wait_for_it)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        return is_open()
+
+    assert not asyncio.run(given_up())
+
+
+def test_a_checksum_that_is_not_waited_for_is_not_computed(tmp_path: Path) -> None:
+    """The flag to stop is looked at for each piece of the file."""
+    (tmp_path / "a").write_bytes(bytes(5 * PIECE))
+    halted = HaltsAtLook(3)
+    with pytest.raises(Interrupted):
+        check_file(str(tmp_path / "a"), "0" * 64, halted=halted)
+    assert halted.looks == 3
 
 
 @pytest.mark.parametrize(

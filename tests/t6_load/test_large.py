@@ -682,8 +682,8 @@ class Sequential(DirectorySource):
 
     opened: ClassVar[list[str]] = []
 
-    def scan(self) -> Iterator[Member]:  # type: ignore[override]
-        for found in super().scan():
+    def scan(self, halted: threading.Event | None = None) -> Iterator[Member]:  # type: ignore[override]
+        for found in super().scan(halted):
             assert isinstance(found, FileObject)
             yield Member(found, self.opened)
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from swiftfs.load.interrupt import Interrupt
 from swiftfs.load.progress import Silent
 from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
 from swiftfs.load.run import LoadRequest, LoadResult, load_directory
-from swiftfs.load.source import DirectorySource, FileObject
+from swiftfs.load.source import DirectorySource, FileObject, Omitted
 from swiftfs.model import Kind
 
 MIB = 1024 * 1024
@@ -173,8 +174,8 @@ def test_a_file_that_vanishes_or_changes_fails_alone(tmp_path: Path) -> None:
     fill(tmp_path, TREE | {"gone": b"1", "touched": b"2", "grown": b"3"})
 
     class Racing(DirectorySource):
-        def scan(self) -> Iterator[object]:  # type: ignore[override]
-            yield from super().scan()
+        def scan(self, halted: threading.Event | None = None) -> Iterator[object]:  # type: ignore[override]
+            yield from super().scan(halted)
             (tmp_path / "gone").unlink()
             os.utime(tmp_path / "touched", ns=(1, 1))
             (tmp_path / "grown").write_bytes(b"33")
@@ -470,6 +471,32 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted):
         run(MemorySwift(before_store=hang), tmp_path, interrupt=interrupt)
+
+
+def test_ctrl_c_ends_the_walk(tmp_path: Path) -> None:
+    """A source that goes on and on is not walked to its end once the user wants to stop, and nothing is asked for."""
+    interrupt = Interrupt()
+    seen = 0
+
+    async def walked() -> None:
+        loop = asyncio.get_running_loop()
+
+        class Endless(DirectorySource):
+            def scan(self, halted: threading.Event | None = None) -> Iterator[object]:  # type: ignore[override]
+                nonlocal seen
+                for seen in range(1000):
+                    if seen == 10:
+                        loop.call_soon_threadsafe(interrupt.press)
+                        assert interrupt.halted.wait(60)
+                    yield Omitted(f"{seen}", "for the sake of it")
+
+        await load_directory(store, LoadRequest(Endless(str(tmp_path)), "c"), Silent(), interrupt=interrupt)
+
+    store = MemorySwift()
+    with pytest.raises(Interrupted):
+        asyncio.run(walked())
+    assert seen == 10
+    assert store.log == []
 
 
 def test_a_real_signal_is_the_first_ctrl_c(tmp_path: Path) -> None:

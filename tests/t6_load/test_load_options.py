@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -201,8 +202,8 @@ def test_a_mirror_is_the_source(
 class Spoiled(DirectorySource):
     """A directory of which one part cannot be listed."""
 
-    def scan(self) -> Iterator[object]:  # type: ignore[override]
-        yield from super().scan()
+    def scan(self, halted: threading.Event | None = None) -> Iterator[object]:  # type: ignore[override]
+        yield from super().scan(halted)
         yield Refused("closed", "cannot list the directory: Permission denied", True)
 
 

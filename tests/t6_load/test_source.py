@@ -7,10 +7,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from fakes.halting import HaltsAtLook
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftfs.errors import Changed, ContainerNotFound, LocalFileError, UsageError
+from swiftfs.errors import Changed, ContainerNotFound, Interrupted, LocalFileError, UsageError
 from swiftfs.load.source import DirectorySource, FileObject, Omitted, Refused, open_source
 
 part = st.text(st.sampled_from("ab.-ä/"), min_size=1, max_size=5)
@@ -90,6 +91,16 @@ def test_unfinished_work_of_extract_is_left_out(tmp_path: Path) -> None:
     (tmp_path / ".swiftfs-partial").mkdir()
     (tmp_path / ".swiftfs-partial" / "1.partial").write_bytes(b"x")
     assert [one.name for one in DirectorySource(str(tmp_path)).scan()] == [".swiftfs-partial"]
+
+
+def test_a_walk_ends_in_the_middle_of_a_directory(tmp_path: Path) -> None:
+    """Whoever wants to stop is heard at each entry, also of a directory that has all of them."""
+    for number in range(50):
+        (tmp_path / f"{number}").touch()
+    halted = HaltsAtLook(20)
+    with pytest.raises(Interrupted):
+        next(DirectorySource(str(tmp_path)).scan(halted))
+    assert halted.looks == 20
 
 
 def test_a_missing_directory_is_rclones_exit_code_3(tmp_path: Path) -> None:
