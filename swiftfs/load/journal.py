@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from swiftfs.errors import printable
 
@@ -60,16 +59,6 @@ class Debt:
     def is_sweep(self) -> bool:
         """Whether it stands for whatever is below."""
         return self.segment.endswith("/")
-
-
-class Identified(Protocol):
-    """A source object that can tell whether it is still the same without being read."""
-
-    @property
-    def name(self) -> str: ...
-
-    def identity(self) -> tuple[str, int] | None:
-        """What changes whenever its bytes may have changed, and the nanosecond of the last change; None: unknown."""
 
 
 class Journal:
