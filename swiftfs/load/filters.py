@@ -101,7 +101,7 @@ def make_filters(texts: FilterTexts) -> Filters:
     for rule in texts.rules:
         if rule == "!":
             draft = _Draft()
-        elif rule[:2] in {"+ ", "- "}:
+        elif rule[:2] in {"+ ", "- "} and rule[2:].strip():
             draft.add(rule[0] == "+", rule[2:])
         else:
             raise UsageError(f"filter '{printable(rule)}' is no rule", hint="write '+ GLOB', '- GLOB' or '!'")

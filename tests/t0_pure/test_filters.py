@@ -160,9 +160,16 @@ def test_a_glob_that_means_nothing_is_refused(glob: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [FilterTexts(rules=["a"]), FilterTexts(files=["a"], exclude=["b"]), FilterTexts(files=[], min_size=1)]
+    "texts",
+    [
+        FilterTexts(rules=["a"]),
+        FilterTexts(rules=["+ "]),
+        FilterTexts(rules=["-  "]),
+        FilterTexts(files=["a"], exclude=["b"]),
+        FilterTexts(files=[], min_size=1),
+    ],
 )
 def test_contradictions_are_refused(texts: FilterTexts) -> None:
-    """A rule without a sign, and --files-from beside another filter, are usage errors."""
+    """A rule without a sign or a glob, and --files-from beside another filter, are usage errors."""
     with pytest.raises(UsageError):
         make_filters(texts)
