@@ -123,7 +123,8 @@ def load(
     extract would refuse are refused and named, and the exit code is 1. When everything in it lies in one top-level
     directory that is called as the archive or as the last part of DEST, that level is left out.
 
-    --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where.
+    --transform names the objects as swiftfs transform would name the files; with --dry-run it shows what goes where, of
+    an archive that is read once as it comes only the new names.
 
     DEST is NAME:container or NAME:container/prefix. Without it, $SWIFTFS_DEST is taken, or $RCLONE_CONTAINER with the
     only remote of rclone.conf.
