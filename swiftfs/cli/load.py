@@ -149,7 +149,7 @@ def load(
     from swiftfs.config import find_remote
     from swiftfs.errors import UsageError
     from swiftfs.load.progress import choose_display
-    from swiftfs.load.report import failure_lines, outcome_error, summary_lines, write_summary
+    from swiftfs.load.report import failure_lines, omission_lines, outcome_error, summary_lines, write_summary
     from swiftfs.load.segments import SMALLEST_SEGMENT, LargePolicy
     from swiftfs.load.sources import SourceRequest
 
@@ -196,7 +196,7 @@ def load(
     if general.get("json"):
         _log_result(result)
     else:
-        for line in failure_lines(result):
+        for line in (*failure_lines(result), *omission_lines(result)):
             click.echo(line, err=True)
         if not quiet:
             for line in summary_lines(result):
@@ -214,11 +214,13 @@ def _rules(transform: str) -> Rules:
 
 
 def _log_result(result: LoadResult) -> None:
-    """The same for programs: every failure and the figures as messages of the log."""
-    from swiftfs.load.report import failure_lines, figures, summary_lines
+    """The same for programs: failures, what was left out and the figures as messages of the log."""
+    from swiftfs.load.report import failure_lines, figures, omission_lines, summary_lines
 
     for line in failure_lines(result):
         log.error("%s", line)
+    for line in omission_lines(result):
+        log.warning("%s", line)
     log.warning("%s", "; ".join(summary_lines(result)), extra={"stats": figures(result)})
 
 

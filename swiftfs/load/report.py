@@ -62,12 +62,17 @@ def summary_lines(result: LoadResult) -> list[str]:
 
 
 def failure_lines(result: LoadResult) -> list[str]:
-    """The first failures by name and the number of the others, and what was left out by rule. Pure."""
+    """The first failures by name and the number of the others. Pure."""
     bad = (*result.failures, *(result.verified.unproven if result.verified is not None else ()))
     lines = [f"failed: {printable(one.name)}: {printable(one.reason)}" for one in bad[:NAMED]]
     if len(bad) > NAMED:
         lines.append(f"failed: {count_text(len(bad) - NAMED)} more")
-    lines += [f"left out: {printable(one.name)}: {printable(one.reason)}" for one in result.omitted[:NAMED]]
+    return lines
+
+
+def omission_lines(result: LoadResult) -> list[str]:
+    """The first that were left out by rule and the number of the others: the run is complete without them. Pure."""
+    lines = [f"left out: {printable(one.name)}: {printable(one.reason)}" for one in result.omitted[:NAMED]]
     if len(result.omitted) > NAMED:
         lines.append(f"left out: {count_text(len(result.omitted) - NAMED)} more")
     return lines

@@ -243,12 +243,16 @@ def test_help_has_an_example_and_loads_nothing_heavy(command: str) -> None:
 
 
 def test_everything_a_load_says_is_json_when_asked(tree: Path, container: str, local_environ: dict[str, str]) -> None:
-    """Failures, figures and the last line of an error are messages a program can read, each on a line of its own."""
+    """Failures, figures and the last line of an error are messages a program can read, each on a line of its own; what
+    is left out by rule is a warning."""
+    (tree / "link").symlink_to("elsewhere")
     done = swiftfs("load", "--use-json-log", tree, f"local:{container}", environ=local_environ)
     messages = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 0
     assert done.stdout == ""
     assert messages[-1]["stats"]["complete"] is True
+    assert [one["level"] for one in messages if "left out: link" in one["msg"]] == ["warning"]
+    assert not [one for one in messages if one["level"] == "error"]
     assert "loaded" in messages[-1]["msg"]
 
     done = swiftfs("load", "--use-json-log", tree / "nowhere", f"local:{container}", environ=local_environ)
