@@ -22,7 +22,7 @@ RECORDED = 1000
 def outcome_error(result: LoadResult) -> SwiftFSError | None:
     """The error that a run's end amounts to; None when every object is proven."""
     unproven = len(result.verified.unproven) if result.verified is not None else 0
-    bad = len(result.failures) + unproven
+    bad = len(result.failures) + unproven + result.untried
     again = "run it again: what is there already is not sent again"
     if result.interrupted:
         return Interrupted(f"stopped: {noun_text(result.untried, 'file')} not tried", hint=again)

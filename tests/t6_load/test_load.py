@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -408,6 +409,13 @@ def test_a_dry_run_sends_nothing_and_counts_everything(tmp_path: Path) -> None:
     assert store.bodies("c") == {"a": b"1"}
     assert outcome_error(result) is None
     assert "1 to send, 1 skipped" in summary_lines(result)[0]
+
+
+def test_a_file_that_was_not_tried_makes_the_run_incomplete() -> None:
+    """A run that says of fewer files what became of them than there are is no whole one, whatever the reason."""
+    result = LoadResult(files=3, size=3, seconds=1, requests=1, retries=0, logins=0, sent=1, sent_size=1, skipped=1)
+    assert isinstance(outcome_error(result), Incomplete)
+    assert outcome_error(replace(result, skipped=2)) is None
 
 
 def test_what_is_refused_makes_the_run_incomplete(tmp_path: Path) -> None:
