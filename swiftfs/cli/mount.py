@@ -18,7 +18,7 @@ import click
 from swiftfs.cli.asking import LISTED_PATIENCE, ask_mount
 from swiftfs.cli.parameters import CHUNK_SIZE, DURATION, INTERVAL, LIMIT, PERMISSIONS, SIZE
 from swiftfs.cli.rclone_mount import rclone_flags
-from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError
+from swiftfs.errors import ConfigError, SwiftFSError, Unavailable, UsageError, printable
 
 if TYPE_CHECKING:
     from swiftfs.fetch.start import Started
@@ -192,6 +192,8 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
     where = real_mountpoint(mountpoint)
     cache_dir = Path(os.path.abspath(given["cache_dir"])) if given["cache_dir"] else config.cache_directory(os.environ)
     index_dir, runtime_dir = config.state_directory(os.environ) / "index", config.runtime_directory(os.environ)
+    for what, named in (("mountpoint", where), ("cache directory", cache_dir), ("state directory", index_dir)):
+        _check_text(what, named)
     for directory in (cache_dir, index_dir, runtime_dir):
         config.make_private(directory, os.environ)
     size = given["vfs_cache_max_size"] if given["cache_size"] is None else given["cache_size"]
@@ -242,6 +244,14 @@ def _settings(source: str, mountpoint: Path, given: dict[str, Any]) -> MountSett
         order_file=Path(os.path.abspath(given["order_file"])) if given["order_file"] else None,
         metrics=metrics,
     )
+
+
+def _check_text(what: str, path: Path) -> None:
+    """Raises UsageError for a path that is not UTF-8: the fetch process is told it as text."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the {what} {printable(os.fspath(path))} is not valid UTF-8", hint="name another") from None
 
 
 def _seconds(value: float | None) -> float:

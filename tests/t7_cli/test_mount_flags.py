@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -109,6 +110,23 @@ def test_no_mount_trusts_a_directory_that_anybody_may_write_to(
 
     with pytest.raises(ConfigError, match=f"anybody may write to the directory {ours}"):
         settings_of("--cache-dir", str(ours / "chunks"))
+
+
+def test_a_path_that_is_no_text_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_of: Callable[..., MountSettings]
+) -> None:
+    """A mountpoint, a cache and a state directory have to be UTF-8; the error shows which is not, and is a line."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    shown = rf"{tmp_path}/\\udcff.* is not valid UTF-8"
+
+    with pytest.raises(UsageError, match=f"mountpoint {shown}"):
+        _settings("local:c", odd, parsed())
+    with pytest.raises(UsageError, match=f"cache directory {shown}"):
+        settings_of("--cache-dir", str(odd))
+    monkeypatch.setenv("XDG_STATE_HOME", str(odd))
+    with pytest.raises(UsageError, match=f"state directory {shown}"):
+        settings_of()
+    assert not odd.exists()
 
 
 def rclones_flags() -> dict[str, bool]:
