@@ -52,7 +52,7 @@ class Listings:
         Swift answers 412 to more than its ``container_listing_limit`` or ``account_listing_limit``, which ``/info``
         need not tell. Raises Rejected for another 412: there is nothing about a listing that could have changed.
         """
-        asked = {**query, "limit": str(limit)} if self.takes(limit) else query
+        asked = {"limit": str(limit), **query} if self.takes(limit) else query
         try:
             try:
                 return await self._transport.request("GET", path, query=asked, limit=LONGEST_PAGE)
