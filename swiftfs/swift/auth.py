@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 RENEW_AT = 0.8
 """Share of a token's life after which it is renewed before it is refused: a request in flight should outlive it."""
+RENEW_AGAIN = 10.0
+"""Seconds from a renewal that failed to the next while the old token is good: a Keystone that is down for minutes is
+asked a few times, and a fifth of an hour's token has room for dozens."""
 LOGIN_ATTEMPTS = 4
 FIRST_LOGIN_PAUSE = 0.5
 """Pauses of 0.5, 1 and 2 s between attempts: a start against a store that is down fails within 10 s."""
@@ -55,11 +58,13 @@ class Authenticator:
 
     introduce: Callable[[Token], Awaitable[None]] | None = None
 
-    def __init__(self, login: Login, *, renewable: bool = True) -> None:
+    def __init__(self, login: Login, *, renewable: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._login = login
+        self._clock = clock
         self._renewable = renewable
         self._token: Token | None = None
         self._renewal: asyncio.Task[Token] | None = None
+        self._renew_from = 0.0
         self.logins = 0
 
     async def close(self) -> None:
@@ -69,11 +74,17 @@ class Authenticator:
             await asyncio.wait([self._renewal])
 
     async def token(self) -> Token:
-        """The token to send now. Raises AuthError, ConfigError or Unavailable."""
-        token = self._token
-        if token is not None and (token.renew_at is None or time.monotonic() < token.renew_at):
-            return token
-        return await self._replace(token)
+        """The token to send now. Raises AuthError, ConfigError or Unavailable.
+
+        One that is to be renewed is sent until its life is over: nobody waits for the renewal, and its failure is
+        nobody's as long as the old token is good.
+        """
+        token, now = self._token, self._clock()
+        if token is None or token.has_expired(now):
+            return await self._replace(token)
+        if token.renew_at is not None and now >= max(token.renew_at, self._renew_from):
+            self._begin(token)
+        return token
 
     async def refused(self, token: Token) -> Token:
         """A token to use instead of ``token``, which the store has refused.
@@ -95,23 +106,33 @@ class Authenticator:
         current = self._token
         if current is not None and (old is None or current.number != old.number):
             return current
-        if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew(introduce=old is not None))
-            self._renewal.add_done_callback(self._renewed)
         try:
-            return await asyncio.shield(self._renewal)
+            return await asyncio.shield(self._begin(old))
         except SwiftFSError as error:
             raise copy.copy(error) from None  # each adds the place in the store that it was about
 
+    def _begin(self, old: Token | None) -> asyncio.Task[Token]:
+        """The login that is under way, begun now where there is none."""
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._renew(introduce=old is not None))
+            self._renewal.add_done_callback(self._renewed)
+        return self._renewal
+
     def _renewed(self, renewal: asyncio.Task[Token]) -> None:
         self._renewal = None
-        if not renewal.cancelled() and renewal.exception() is not None:
-            log.debug("no token: %s", renewal.exception())
+        if renewal.cancelled() or (error := renewal.exception()) is None:
+            return
+        now = self._clock()
+        self._renew_from = now + RENEW_AGAIN
+        if self._token is not None and self._token.expires_at is not None and not self._token.has_expired(now):
+            log.info("no new token, the old one is good for %.0f s more: %s", self._token.expires_at - now, error)
+        else:
+            log.debug("no token: %s", error)
 
     async def _renew(self, *, introduce: bool) -> Token:
         value, storage_url, life = await self._exchange()
         self.logins += 1
-        now = time.monotonic()
+        now = self._clock()
         if life is None or not self._renewable:
             renew_at = expires_at = None
         else:

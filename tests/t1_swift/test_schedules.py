@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 
 import pytest
@@ -115,6 +116,52 @@ def test_a_failed_login_fails_all_who_wait_and_no_later_one() -> None:
         assert [type(one) for one in found] == [AuthError] * WORKERS
         assert len({id(one) for one in found}) == WORKERS  # each is about another object
         assert (await auth.token()).value == "token 1"
+
+    run_asyncio(0, main)
+
+
+@pytest.mark.row("H1")
+def test_a_token_is_used_as_long_as_it_is_good() -> None:
+    """With a Keystone that is down from then on, nobody waits for the renewal of a token that is good, whoever uses it
+    ten times a second; one login at a time is tried, with pauses between them. When its life is over that fails who
+    needs a token, and when Keystone is back nobody notices."""
+
+    async def main(draw: random.Random) -> None:
+        loop, life, logins = asyncio.get_running_loop(), 3600.0, list[float]()
+        down, slow = True, 40.0
+
+        async def login() -> tuple[str, str, float | None]:
+            logins.append(loop.time())
+            if len(logins) > 1:
+                await asyncio.sleep(slow)
+                if down:
+                    raise AuthError("Keystone is not there")
+            return f"token {len(logins)}", "http://store/v1/AUTH_x", life
+
+        async def used_until(end: float) -> set[str]:
+            found = set()
+            while loop.time() < end:
+                begun = loop.time()
+                found |= {token.value for token in await asyncio.gather(*(auth.token() for _ in range(8)))}
+                assert loop.time() - begun < 1
+                await asyncio.sleep(0.1)
+            return found
+
+        auth = Authenticator(login, clock=loop.time)
+        start = loop.time()
+        assert await used_until(start + 0.81 * life) == {"token 1"}
+        assert 1 < len(logins) <= 2
+        assert await used_until(start + 0.85 * life) == {"token 1"}
+        assert all(later - earlier >= slow + 9 for earlier, later in itertools.pairwise(logins[1:]))
+        assert len(logins) <= 1 + 4  # in three minutes
+        down = False
+        assert await used_until(start + 0.9 * life) > {"token 1"}
+        assert (await auth.token()).value != "token 1"
+        down = True
+        await asyncio.sleep(life)
+        with pytest.raises(AuthError):
+            await auth.token()
+        await auth.close()
 
     run_asyncio(0, main)
 
