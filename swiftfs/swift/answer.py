@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 STALL = 15.0
 """Seconds without a byte after which a connection is given up and the request sent again on another."""
+SENDING_STALL = 60.0
+"""Seconds without a byte taken after which a request that is being sent is given up: TCP tries a path that was down for
+20 s again in less, and a peer that never reads would be waited for until a deadline that grows with the request."""
 PIECE = 1024 * 1024
 """Most bytes handed over at once, and of an error's body that is read to keep its connection."""
 

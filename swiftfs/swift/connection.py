@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, cast
 import httptools
 from multidict import CIMultiDict
 
-from swiftfs.swift.answer import PIECE, Answer
+from swiftfs.swift.answer import PIECE, SENDING_STALL, Answer
 from swiftfs.swift.pace import Pace
-from swiftfs.swift.translate import broken_answer, broken_connection, stalled, too_long, trickling, unreadable
+from swiftfs.swift.translate import (
+    broken_answer,
+    broken_connection,
+    not_taken,
+    stalled,
+    too_long,
+    trickling,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from swiftfs.errors import SwiftFSError
@@ -26,6 +34,8 @@ HEADERS = 64 * 1024
 """Bytes of an answer's status line and headers at the most: llhttp itself has no bound."""
 FRAMING = 8
 """Bytes around each byte of a body at the most: what a server needs that sends it byte by byte in chunks."""
+SENDING_LOOKS = 4
+"""Looks at what is not sent yet in the time in which it must have shrunk."""
 JOINED = 256 * 1024
 """Bytes of a body that is copied behind its headers: cheaper than a second system call."""
 
@@ -164,7 +174,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._heard = 0.0
-        self._was_sending = False
+        self._left = 0
         self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.is_usable = False
@@ -178,9 +188,9 @@ class Connection(asyncio.Protocol):
         """Send a request and return its whole answer, whose body has at most ``limit`` bytes.
 
         ``bodiless`` is an answer that has no body whatever its headers say (to HEAD). ``stall`` seconds may pass
-        without a byte once the request has left; an answer that is ``paced`` may not trickle either. Raises
-        Unavailable and Truncated. The connection is closed unless the answer came whole and nothing came with it; also
-        when the caller is cancelled.
+        without a byte once the request has left, and SENDING_STALL without a byte taken before; an answer that is
+        ``paced`` may not trickle either. Raises Unavailable and Truncated. The connection is closed unless the answer
+        came whole and nothing came with it; also when the caller is cancelled.
         """
         assert self._transport is not None
         assert self._exchange is None
@@ -194,8 +204,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write(head)
                 self._transport.write(body)
             self._heard = self._loop.time()
-            self._was_sending = self._unsent() > 0
-            self._watch_until(self._heard + stall)
+            self._left = self._unsent()
+            self._watch_until(self._heard + (min(stall, self._look_after()) if self._left else stall))
             answer = await exchange.answer
             sound = exchange.keeps_alive and not exchange.has_surplus and not self.lost.done()
             self.is_usable = sound and not self._unsent()
@@ -272,12 +282,15 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         now = self._loop.time()
-        sending = self._unsent() > 0
-        if sending or self._was_sending:
-            self._heard = now  # what is being sent has the caller's deadline, and its end was after the last look
-        self._was_sending = sending
-        due = self._heard + exchange.stall
+        left = self._unsent()
+        if left < self._left:
+            self._heard = now  # the other side takes it; its end, too, was after the last look
+        self._left = left
+        due = self._heard + (SENDING_STALL if left else exchange.stall)
         if due > now:
-            self._watch_until(due)
+            self._watch_until(min(due, now + self._look_after()) if left else due)
         else:
-            exchange.fail(stalled())
+            exchange.fail(not_taken() if left else stalled())
+
+    def _look_after(self) -> float:
+        return SENDING_STALL / SENDING_LOOKS

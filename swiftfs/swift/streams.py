@@ -11,6 +11,7 @@ Imported when the first of them is needed: aiohttp takes longer to import than a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import select
@@ -25,7 +26,7 @@ from yarl import URL
 
 from swiftfs import __version__
 from swiftfs.errors import Rejected, SwiftFSError
-from swiftfs.swift.answer import Answer, Counters
+from swiftfs.swift.answer import SENDING_STALL, Answer, Counters
 from swiftfs.swift.connections import KEEP_ALIVE, NAME_LIFE
 from swiftfs.swift.pace import Pace
 from swiftfs.swift.translate import (
@@ -33,6 +34,7 @@ from swiftfs.swift.translate import (
     UNUSABLE_URL,
     broken_answer,
     broken_connection,
+    not_taken,
     stalled,
     too_late_to_connect,
     too_long,
@@ -43,8 +45,6 @@ from swiftfs.swift.translate import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -92,21 +92,55 @@ class Streams:
 
         Raises what ``source`` has failed with, which aiohttp wraps, instead of aiohttp's error.
         """
-        with _translated(source):
-            response = await self._session.request(
-                method,
-                URL(url, encoded=True),
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                ssl=self._tls() if url.startswith("https:") else True,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
-            )
+        sending = _Sending()
+        with _translated(source), sending:
+            async with sending.limit:
+                response = await self._session.request(
+                    method,
+                    URL(url, encoded=True),
+                    data=None if data is None else sending.pieces(data),
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=self._tls() if url.startswith("https:") else True,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
+                )
         async with response:
             # What answers a request that works long may come a blank at a time.
             yield Streamed(
                 response.status, response.headers, response, counters, stall if method == "GET" else math.inf
             )
+
+
+class _Sending:
+    """Gives a request up when the other side does not take a piece of its body for too long.
+
+    A piece has a MiB at the most, and who takes less than that in a minute will not be done by the deadline. aiohttp's
+    own timer runs from the last piece on.
+    """
+
+    def __init__(self) -> None:
+        self.limit = asyncio.timeout(None)
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._is_over = True
+        if kind is TimeoutError and self.limit.expired():
+            raise not_taken() from None
+
+    async def pieces(self, data: AsyncIterator[bytes | memoryview]) -> AsyncIterator[bytes | memoryview]:
+        """The pieces of ``data``; the time to make one does not count."""
+        loop = asyncio.get_running_loop()
+        async for piece in data:
+            self._bound(loop.time() + SENDING_STALL)
+            yield piece
+            self._bound(None)
+
+    def _bound(self, when: float | None) -> None:
+        if not self._is_over:  # an answer may come before all was sent
+            self.limit.reschedule(when)
 
 
 @dataclass(slots=True)

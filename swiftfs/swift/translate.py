@@ -80,6 +80,11 @@ def stalled() -> SwiftFSError:
     return Unavailable("the store sent nothing for too long")
 
 
+def not_taken() -> SwiftFSError:
+    """Our error for a request of which the other side takes nothing any more."""
+    return Unavailable("the store took nothing of the request for too long")
+
+
 def trickling() -> SwiftFSError:
     """Our error for an answer that comes too slowly to go on waiting."""
     return Unavailable(f"the store sends fewer than {SLOWEST} bytes a second")

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftfs.errors import Rejected, SwiftFSError, Truncated, Unavailable
+from swiftfs.swift import connection as connection_module
 from swiftfs.swift import connections as connections_module
+from swiftfs.swift import streams as streams_module
 from swiftfs.swift.answer import Answer, Counters
 from swiftfs.swift.connection import HEADERS, Exchange
 from swiftfs.swift.connections import Connections
@@ -39,6 +41,8 @@ CLOSING = LENGTH.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 LOWER = LENGTH.replace(b"Content-Length", b"content-length")
 FRAMED = [LENGTH, LOWER, CHUNKED, CONTINUED]
 NO_TOKEN = {"X-Auth-Token": "t"}
+HUGE = bytes(24 << 20)
+"""More than the buffers of a socket hold."""
 
 
 def parsed(
@@ -321,6 +325,72 @@ async def test_silence_is_given_up_after_the_stall() -> None:
     async with serving(lambda: LENGTH[:-1]) as (server, connections):
         with pytest.raises(Unavailable, match="nothing for too long"):
             await get(connections, server.url, stall=0.05)
+
+
+@contextlib.asynccontextmanager
+async def reading(pause: float | None) -> AsyncIterator[str]:
+    """The URL of a server that reads a request 256 KiB at a time with ``pause`` between them, and then answers; None:
+    it reads the headers and never anything more."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if pause is None:
+            await over.wait()
+        else:
+            left = len(HUGE)
+            while left:
+                left -= len(await reader.readexactly(min(left, 256 * 1024)))
+                await asyncio.sleep(pause)
+            writer.write(LENGTH)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/AUTH_x"
+    finally:
+        over.set()
+        server.close()
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    """HUGE in pieces as a source has them."""
+    for start in range(0, len(HUGE), 1 << 20):
+        yield HUGE[start : start + (1 << 20)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_server_that_takes_no_more_of_a_request_is_given_up(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes it slowly is not: however long all of it takes, and whatever silence is allowed afterwards."""
+    takes = 1.0
+    for module in (connection_module, streams_module):
+        monkeypatch.setattr(module, "SENDING_STALL", takes)
+    connections, streams = Connections(ssl.create_default_context), Streams(ssl.create_default_context, 4)
+    headers = {**NO_TOKEN, "Content-Length": str(len(HUGE))}
+
+    async def put(url: str) -> int:
+        if not streamed:
+            return (await connections.exchange("PUT", url, NO_TOKEN, HUGE, limit=1 << 20, stall=100.0)).status
+        sent = streams.send("PUT", url, headers, pieces(), source=None, stall=100.0, counters=Counters())
+        async with sent as answer:
+            return (await answer.whole(1 << 20)).status
+
+    try:
+        loop = asyncio.get_running_loop()
+        async with reading(0.03) as url:
+            begun = loop.time()
+            assert await put(url) == 200
+            assert loop.time() - begun > 2 * takes
+        async with reading(None) as url, asyncio.timeout(30):
+            with pytest.raises(Unavailable, match="took nothing of the request"):
+                await put(url)
+    finally:
+        await connections.close()
+        await streams.close()
 
 
 @pytest.mark.asyncio
