@@ -15,15 +15,12 @@ from typing import Any
 
 from swiftfs.config.credentials import keystone_v3_url
 from swiftfs.config.openrc import normal_interface, tls_setting
+from swiftfs.config.plugins import is_supported, options_of
 from swiftfs.config.remote import Remote
 from swiftfs.errors import ConfigError, printable
 
 SERVICE = "object-store"
 SUFFIXES = (".yaml", ".yml", ".json")
-OLD_VERSIONS = ("v1", "v2")
-"""How the names of auth types for older ways to log in begin."""
-WITHOUT_KEYSTONE = frozenset({"none", "noauth", "admin_token", "http_basic"})
-"""Auth types that ask no Keystone, and so have no catalogue."""
 
 
 def cloud_files(environ: Mapping[str, str], name: str = "clouds") -> tuple[Path, ...]:
@@ -75,7 +72,7 @@ def remote_from_clouds(name: str, environ: Mapping[str, str]) -> Remote | None:
         raise ConfigError(f"{source} cannot be used ({type(error).__name__})", hint="compare it with the documentation"
                           " of openstacksdk, 'clouds.yaml'") from None  # fmt: skip
     auth_type = str(settings.get("auth_type") or "password")
-    if auth_type in WITHOUT_KEYSTONE or auth_type.startswith(OLD_VERSIONS):
+    if not is_supported(auth_type):
         raise ConfigError(
             f"{source}: auth_type '{printable(auth_type)}' is not supported",
             hint="use v3applicationcredential, password or another kind of Keystone v3",
@@ -124,11 +121,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _auth_options(auth_type: str, given: Mapping[str, Any], source: str) -> dict[str, str]:
     """The options of ``auth_type`` among ``given``, which may hold those of a profile for another kind."""
-    from keystoneauth1 import exceptions, loading
-
     try:
-        known = {option.dest for option in loading.get_plugin_loader(auth_type).get_options()}
-    except exceptions.NoMatchingPlugin:
+        known = {option.dest for option in options_of(auth_type)}
+    except LookupError:
         raise ConfigError(
             f"{source}: unknown auth_type '{printable(auth_type)}'", hint="use v3applicationcredential or password"
         ) from None

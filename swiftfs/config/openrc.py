@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from swiftfs.config.credentials import Credentials, choose_login
+from swiftfs.config.plugins import login_from_variables
 from swiftfs.config.remote import PREAUTHENTICATED, Remote
 from swiftfs.config.remote_path import ENVIRONMENT
 from swiftfs.errors import ConfigError, printable
@@ -36,6 +37,10 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 """Fields of Credentials with the variables that give them, the first that is set."""
 
+CHOSEN_KINDS = frozenset({"", "password", "v3password", "token", "v3token", "v3applicationcredential"})
+"""What OS_AUTH_TYPE may be where the other variables say how to log in. A file of another kind, as Chameleon's of
+``v3oidcpassword``, has a user and a password too, which are not Keystone's."""
+
 INTERFACES = ("public", "internal", "admin")
 
 
@@ -58,7 +63,11 @@ def remote_from_environment(environ: Mapping[str, str]) -> Remote:
             f"OS_IDENTITY_API_VERSION = {printable(version)}: only Keystone v3 is supported", hint="set it to 3"
         )
     given = openrc_credentials(environ)
-    login = choose_login(given, SOURCE, lambda field: f"${VARIABLES[field][0]}")
+    kind = environ.get("OS_AUTH_TYPE", "").strip()
+    if kind in CHOSEN_KINDS or (given.token and given.storage_url):
+        login = choose_login(given, SOURCE, lambda field: f"${VARIABLES[field][0]}")
+    else:
+        login = login_from_variables(kind, environ, SOURCE)
     interface = environ.get("OS_INTERFACE") or environ.get("OS_ENDPOINT_TYPE") or ""
     return Remote(
         name=ENVIRONMENT,

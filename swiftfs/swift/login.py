@@ -217,9 +217,12 @@ def _unreachable(remote: Remote, where: str, reason: str = "") -> SwiftFSError:
 
 def _status_error(remote: Remote, where: str, status: int) -> SwiftFSError:
     if status in REFUSALS:
+        federated = remote.auth_type.startswith("v3oidc")
         return AuthError(
             f"Keystone at {where} refuses the credentials of {remote.source} (status {status})",
-            hint="check id and secret, and whether they have expired or been deleted",
+            hint="check user and password, or make an application credential"
+            if federated
+            else "check id and secret, and whether they have expired or been deleted",
             status=status,
         )
     return KeystoneUnavailable(f"Keystone at {where} answers with status {status}", status=status)

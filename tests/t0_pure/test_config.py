@@ -444,6 +444,34 @@ def test_env_takes_the_openrc_variables(
     assert CANARY not in repr(found)
 
 
+CHAMELEON = {
+    "OS_AUTH_TYPE": "v3oidcpassword", "OS_AUTH_URL": "https://k:5000/v3", "OS_IDENTITY_API_VERSION": "3",
+    "OS_INTERFACE": "public", "OS_PROJECT_ID": "7", "OS_USERNAME": "u", "OS_PROTOCOL": "openid",
+    "OS_PASSWORD": CANARY, "OS_IDENTITY_PROVIDER": "chameleon", "OS_DISCOVERY_ENDPOINT": "https://a/openid",
+    "OS_CLIENT_ID": "keystone", "OS_CLIENT_SECRET": "none", "OS_ACCESS_TOKEN_TYPE": "access_token",
+    "OS_REGION_NAME": "R",
+}  # fmt: skip
+"""As the openrc file of Chameleon's dashboard sets them."""
+
+
+def test_env_logs_in_as_the_openrc_file_wants_it(here: Path) -> None:
+    """A user and a password of an identity provider are not taken for Keystone's; keystoneauth1 takes what is made."""
+    from keystoneauth1 import loading
+
+    found = find_remote("env", {"HOME": str(here), **CHAMELEON})
+    assert (found.auth_type, dict(found.auth_options)) == (
+        "v3oidcpassword",
+        {"auth_url": "https://k:5000/v3", "project_id": "7", "username": "u", "password": CANARY, "protocol": "openid",
+         "identity_provider": "chameleon", "discovery_endpoint": "https://a/openid", "client_id": "keystone",
+         "client_secret": "none", "access_token_type": "access_token"},
+    )  # fmt: skip
+    assert (found.region, CANARY in repr(found)) == ("R", False)
+    loading.get_plugin_loader(found.auth_type).load_from_options(**found.auth_options)
+    for kind, chosen in (("password", "v3password"), ("v3applicationcredential", "v3applicationcredential")):
+        mine = {"OS_APPLICATION_CREDENTIAL_ID": "i", "OS_APPLICATION_CREDENTIAL_SECRET": "s"} if "app" in kind else {}
+        assert find_remote("env", {**CHAMELEON, "OS_AUTH_TYPE": kind, **mine}).auth_type == chosen
+
+
 def test_env_takes_a_storage_url_with_a_token(here: Path) -> None:
     """Without any Keystone."""
     found = find_remote("env", {"OS_STORAGE_URL": "http://s/v1/A", "OS_AUTH_TOKEN": CANARY})
@@ -459,6 +487,12 @@ def test_env_takes_a_storage_url_with_a_token(here: Path) -> None:
         ({"OS_AUTH_URL": AUTH, "OS_IDENTITY_API_VERSION": "2.0"}, "OS_IDENTITY_API_VERSION = 2.0"),
         ({**OPENRC, "OS_TOKEN": CANARY, "OS_INTERFACE": "x"}, "$OS_INTERFACE = x"),
         ({"OS_CLOUD": "c"}, "OS_CLOUD"),
+        ({**CHAMELEON, "OS_PROTOCOL": ""}, "lacks $OS_PROTOCOL, which $OS_AUTH_TYPE = v3oidcpassword needs"),
+        ({**CHAMELEON, "OS_AUTH_URL": ""}, "lacks $OS_AUTH_URL"),
+        ({**CHAMELEON, "OS_AUTH_URL": "https://k/v2.0"}, "$OS_AUTH_URL = 'https://k/v2.0' speaks version 2"),
+        ({**CHAMELEON, "OS_AUTH_TYPE": "v3oidcdeviceauthz"}, "is not supported; make an application credential"),
+        ({**CHAMELEON, "OS_AUTH_TYPE": "v2password"}, "is not supported; make an application credential"),
+        ({**CHAMELEON, "OS_AUTH_TYPE": "nonesuch"}, "$OS_AUTH_TYPE = nonesuch is no kind of login that can be used"),
     ],
 )
 def test_a_wrong_variable_of_an_rc_file_is_named(here: Path, environ: dict[str, str], said: str) -> None:

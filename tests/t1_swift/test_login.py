@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from fakes.certificates import Authority
 from fakes.tokens import Kept
 from hypothesis import given
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from keystoneauth1 import exceptions
 from keystoneauth1.access.service_catalog import ServiceCatalogV3
 
-from swiftfs.config import Remote
+from swiftfs.config import Remote, find_remote
 from swiftfs.errors import AuthError, ConfigError, KeystoneUnavailable, SwiftFSError
 from swiftfs.localcloud.cloud import Cloud
 from swiftfs.swift import login as login_module
@@ -233,3 +234,77 @@ def test_the_storage_url_is_the_one_that_keystoneauth1_chooses(
     except ConfigError:
         ours = None
     assert ours == theirs
+
+
+@dataclasses.dataclass
+class Federation:
+    """An OpenID provider that knows a password, and a Keystone that trusts it, in one server."""
+
+    password: str
+    url: str = ""
+    asked: list[str] = dataclasses.field(default_factory=list)
+
+    async def discovery(self, request: web.Request) -> web.Response:
+        return web.json_response({"token_endpoint": f"{self.url}/token"})
+
+    async def token(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self.asked.append(f"{form['grant_type']} of {form['username']}")
+        good = form["password"] == self.password
+        return web.json_response({"access_token": "an access token"} if good else {}, status=200 if good else 401)
+
+    async def federated(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer an access token"
+        token = {"token": {"methods": ["openid"], "user": {"id": "u", "name": "u"}}}
+        return web.json_response(token, status=201, headers={"X-Subject-Token": "unscoped"})
+
+    async def scoped(self, request: web.Request) -> web.Response:
+        auth = (await request.json())["auth"]
+        assert auth["identity"] == {"methods": ["token"], "token": {"id": "unscoped"}}
+        token = {"catalog": catalogue(("A", "public", STORE)), "project": {"id": auth["scope"]["project"]["id"]}}
+        token |= {"issued_at": "2020-01-01T00:00:00.000000Z", "expires_at": "2020-01-01T01:00:00.000000Z"}
+        return web.json_response({"token": token}, status=201, headers={"X-Subject-Token": "the-token"})
+
+
+@contextlib.asynccontextmanager
+async def federation(password: str) -> AsyncIterator[Federation]:
+    running = Federation(password)
+    app = web.Application()
+    app.router.add_get("/openid", running.discovery)
+    app.router.add_post("/token", running.token)
+    app.router.add_post("/v3/OS-FEDERATION/identity_providers/chameleon/protocols/openid/auth", running.federated)
+    app.router.add_post("/v3/auth/tokens", running.scoped)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    running.url = f"http://{host}:{port}"
+    try:
+        yield running
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.asyncio
+async def test_an_openrc_file_of_a_federated_cloud_logs_in() -> None:
+    """With the password of its identity provider, as Chameleon's is; a wrong one is refused with what may be done."""
+    async with federation(SECRET) as running:
+        environ = {
+            "OS_AUTH_TYPE": "v3oidcpassword",
+            "OS_AUTH_URL": f"{running.url}/v3",
+            "OS_IDENTITY_PROVIDER": "chameleon",
+            "OS_PROTOCOL": "openid",
+            "OS_DISCOVERY_ENDPOINT": f"{running.url}/openid",
+            "OS_CLIENT_ID": "keystone",
+            "OS_CLIENT_SECRET": "none",
+            "OS_ACCESS_TOKEN_TYPE": "access_token",
+            "OS_USERNAME": "me",
+            "OS_PASSWORD": SECRET,
+            "OS_PROJECT_ID": "7",
+        }
+        assert await PluginLogin(find_remote("env", environ))() == ("the-token", STORE, 3600.0)
+        assert running.asked == ["password of me"]
+        wrong = find_remote("env", {**environ, "OS_PASSWORD": f"not {SECRET}"})
+        with pytest.raises(AuthError, match=r"check user and password, or make an application credential") as caught:
+            await PluginLogin(wrong)()
+    assert SECRET not in str(caught.value)
