@@ -302,6 +302,7 @@ class Worker:
         if self._indexer.partial:
             return LIST_AGAIN
         if self._indexer.stale:
+            pause = max(LIST_AGAIN, pause)
             return pause if self._hello.refresh is None else min(pause, self._hello.refresh)
         return self._hello.refresh
 

@@ -279,6 +279,7 @@ class SlowIndexer:
     shown: int = 0
     hidden: int = 0
     partial: bool = False
+    stale: bool = False
 
     async def confirm(self) -> bool:
         await asyncio.sleep(self.draw.choice([0, 1]))
@@ -289,6 +290,7 @@ class SlowIndexer:
         seen = self.store
         await asyncio.sleep(self.draw.choice([0, 1, 2]))
         self.shown = seen
+        self.stale = False
         return Diff(1, 0, 0, 0, 0, 0, 0)
 
     def totals(self) -> Totals:
