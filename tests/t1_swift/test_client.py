@@ -282,7 +282,7 @@ async def test_a_delete_has_time_for_every_segment(cloud: Cloud, remote: Remote)
             await client.create_container(container)
             await client.put(container, "part", b"x", md5=md5(b"x"))
             await client.put_manifest(container, "large", [Segment(container, "part", 1, md5(b"x"))] * many)
-            slow = Fault(Meanwhile(lambda: time.sleep(deadline + 1)), "DELETE")
+            slow = Fault(Meanwhile(lambda: time.sleep(deadline + 1)), "DELETE", count=None)
             with proxy.broken(slow) as seen:
                 await delete_objects(client, container, "large", dry_run=False, say=print)
             assert await listed(client, container) == []
