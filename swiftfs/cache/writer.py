@@ -192,11 +192,11 @@ class Writer:
         files = self._guarded(lambda: [each.file for each in self._table.least_recent()], nothing)
         freed = 0
         for start in range(0, len(files), CLEARED_AT_ONCE):
-            began = self._clock()
+            began = time.monotonic()
             freed += self._drop(files[start : start + CLEARED_AT_ONCE])
             if self._pause.holds():
                 break
-            time.sleep(self._clock() - began)
+            time.sleep(time.monotonic() - began)
         return freed
 
     @property
