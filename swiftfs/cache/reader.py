@@ -120,19 +120,14 @@ class Reader:
             data = self._read_once(key, chunk, where)
             return data if data is None or stop - start == where.length else data[start:stop]
         at = (key, where.extent)
-        was_open = at in self._files
-        try:
-            return self._read_open(key, chunk, where, start, stop)
-        except (OSError, _UnsoundError) as error:
-            failure = error
-        self._close_file(at)
-        if was_open:  # it may have been evicted and fetched anew since: then its name stands for another file now
+        # One that was open may have been evicted and fetched anew since: then its name stands for another file now.
+        for is_last in (False, True) if at in self._files else (True,):
             try:
                 return self._read_open(key, chunk, where, start, stop)
             except (OSError, _UnsoundError) as error:
-                failure = error
                 self._close_file(at)
-        self._missed(key, chunk, failure)
+                if is_last:
+                    self._missed(key, chunk, error)
         return None
 
     def find_pieces(self, key: str, chunk: int, first: int, stop: int) -> dict[int, ChunkRow]:

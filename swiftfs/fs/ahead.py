@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 WANTS_BATCH = 512
 """Wants in one message: a frame of about 100 KB."""
-ALL_AGAIN = 60.0
-"""Seconds after which what could not be fetched is tried again, where everything is to be fetched."""
+FETCHED_AGAIN = 60.0
+"""Seconds after which a tree that was fetched may be gone through once more, when some of it is not there."""
 MOST_KEPT = 4096
 """Chunks marked as recent for an order at once: all that it may have ahead, but for a file larger than that."""
 KEPT_FILES = 4096
@@ -46,8 +46,9 @@ class FetchAhead:
         self._asked: OrderedDict[int, None] = OrderedDict()
         self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self._trees: dict[int, int] = {}
+        self._begun: dict[int, float] = {}
+        self._restarts = fetcher.restarts
         self._has_changed = False
-        self._all_since = 0.0
         self.planner = Planner(mode)
         self.order: OrderPlanner | None = None
         self.warming = Warming(tree, cache, fetcher, budget)
@@ -75,13 +76,18 @@ class FetchAhead:
         """The tree was made anew, with other numbers: what was planned for the old ones is void."""
         self._ancestors.clear()
         self._trees.clear()
+        self._begun.clear()
         self.order = None
         self.warming.restart()
         self.refreshed(changed=True)
 
     def refreshed(self, *, changed: bool) -> None:
-        """The tree was rebuilt: where anything ``changed`` in it, what was planned may be planned again."""
-        if changed:
+        """The tree was rebuilt: where anything ``changed`` in it, what was planned may be planned again.
+
+        So it may after the end of a fetch process, which takes along what was not noted yet.
+        """
+        if changed or self._restarts != self._fetcher.restarts:
+            self._restarts = self._fetcher.restarts
             self.planner.forget_trees()
             self._has_changed = True
         self._asked.clear()
@@ -94,12 +100,25 @@ class FetchAhead:
             return
         figures = self.warming.figures(self._trees.get(ROOT, 0))
         if figures is not None and not self._has_changed:
-            is_over = figures.ended and trio.current_time() - self._all_since >= ALL_AGAIN
-            if not (is_over and (figures.failed or figures.cancelled)):
+            has_all = not figures.failed and not figures.cancelled
+            if has_all or not self._is_fetched(ROOT):
                 return
         self._has_changed = False
-        self._all_since = trio.current_time()
         self._fetch_tree(ROOT)
+
+    def missed(self, ino: int) -> None:
+        """A reader has to wait for a file: should it be in a tree that was fetched, that has lost some of it."""
+        if self.planner.mode is not Mode.AUTO or not self._begun:
+            return
+        entry = self._tree.index.entry(ino)
+        for directory in self._ancestors_of(entry.parent) if entry is not None else ():
+            if directory in self._begun and self._is_fetched(directory):
+                self.planner.forget_tree(directory)
+
+    def _is_fetched(self, ino: int) -> bool:
+        """Whether a tree was gone through, a while ago."""
+        is_over = not self.warming.is_under_way(self._trees.get(ino, 0))
+        return is_over and trio.current_time() - self._begun[ino] >= FETCHED_AGAIN
 
     def _fetch_tree(self, ino: int) -> None:
         """Fetch what is below a directory, instead of what was begun of that before."""
@@ -107,6 +126,7 @@ class FetchAhead:
             self.warming.drop(former)
         self._trees = {each: number for each, number in self._trees.items() if self.warming.is_under_way(number)}
         self._trees[ino] = self.warming.add([ino], TREE)
+        self._begun[ino] = trio.current_time()
 
     def _guess(self, ino: int) -> None:
         entry = self._tree.index.entry(ino)

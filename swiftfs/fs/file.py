@@ -11,10 +11,14 @@ from swiftfs.fetch.protocol import DEMAND, Have, HavePieces, Message, Want
 
 
 class Fetcher(Protocol):
-    """What the tree needs of the fetch process. ``deadline`` is how many seconds a request may take."""
+    """What the tree needs of the fetch process. ``deadline`` is how many seconds a request may take, ``restarts`` how
+    often another process took the place of one that had ended."""
 
     @property
     def deadline(self) -> float: ...
+
+    @property
+    def restarts(self) -> int: ...
 
     async def chunk(self, want: Want) -> Have: ...
 

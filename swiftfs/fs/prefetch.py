@@ -121,6 +121,10 @@ class Planner:
         self._trees.discard(ino)
         self._too_large.add(ino)
 
+    def forget_tree(self, ino: int) -> None:
+        """What was planned of the tree below ``ino`` may be planned again."""
+        self._trees.discard(ino)
+
     def forget_trees(self) -> None:
         """The tree has changed: what was planned may be planned again."""
         self._trees.clear()

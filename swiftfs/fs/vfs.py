@@ -308,6 +308,7 @@ class Vfs:
     def miss(self, file: File, chunk: int) -> None:
         """Count a wait that begins. Raises what the last wait for this chunk ended with, when that was just now."""
         self.counters.misses += 1
+        self.ahead.missed(file.ino)
         self._raise_if_late(file.key, chunk)
 
     async def wait(self, file: File, chunk: int, fetch: Callable[[], Awaitable[T]]) -> T:

@@ -65,7 +65,8 @@ class Attempts:
     async def failed(self, error: SwiftFSError) -> None:
         """Take note of a failed attempt; returns when the next one may start, or raises ``error``."""
         self._number += 1
-        self.last = error
+        # Without the frames that it came through: they have this, and what is sent, which would stay for the collector.
+        self.last = error.with_traceback(None)
         self.unsure = self.unsure or error.status is None or error.status >= 500
         retry_after, self.retry_after = self.retry_after, None
         verdict = _verdict(error, self.token)
@@ -76,6 +77,7 @@ class Attempts:
             self._retries.count()
             return
         if verdict in {Verdict.FAIL, Verdict.LOGIN}:
+            self.last = None
             raise error
         pause = retry.pause(self._number, random.random(), retry_after)
         log.debug("attempt %d failed, again in %.2f s: %s", self._number, pause, error)

@@ -40,6 +40,7 @@ class MemoryFetcher:
     stored: dict[str, int] = field(default_factory=dict)
     hang: trio.Event | None = None
     deadline: float = 60.0
+    restarts: int = 0
 
     async def chunk(self, want: Want) -> Have:
         await self._answer()

@@ -321,6 +321,40 @@ async def test_everything_is_fetched_also_what_failed_or_came_later(make: Make, 
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("loss", ["cleared", "restarted"])
+async def test_a_tree_that_has_lost_some_of_its_files_is_fetched_again(
+    make: Make, autojump_clock: trio.abc.Clock, loss: str
+) -> None:
+    """When readers have to wait for some, a minute later at the soonest, and when the fetch process was another one."""
+    files = {f"d/{number:03}": 10 for number in range(200)}
+    place = make(files)
+    names = [f"d/{(number * 37) % 200:03}" for number in range(200)]
+
+    async def read(some: list[str]) -> None:
+        for name in some:
+            await place.vfs.read(ino_of(place.vfs, name), 0, 10)
+        await settle()
+        place.writer.flush()
+
+    async def act() -> None:
+        await read(names[:40])
+        assert len(place.fetcher.fetched) == 200
+        place.writer.clear()
+        place.fetcher.fetched.clear()
+        if loss == "restarted":
+            place.fetcher.restarts += 1
+            place.vfs.refreshed()
+        else:
+            await read(names[40:80])
+            assert len(place.fetcher.fetched) == 40
+            await trio.sleep(60)
+        await read(names[80:120])
+        assert len(place.fetcher.fetched) == 200
+
+    await while_warming(place, act)
+
+
+@pytest.mark.trio
 async def test_a_tree_that_is_read_in_no_order_has_one_plan_whatever_changes(make: Make) -> None:
     """A refresh that found nothing new plans nothing; one that did begins the tree anew and does not queue up."""
     place = make({f"d/{number:04}": 10 for number in range(2000)}, kind=Slow)

@@ -268,6 +268,7 @@ def test_nothing_is_deleted_when_the_listing_breaks_off(tmp_path: Path) -> None:
     assert store.bodies("c") == {"x": b"1", "y": b"2"}
 
 
+@pytest.mark.logs("cannot be told: they stay")
 @pytest.mark.parametrize("kind", [Kind.DLO, Kind.SLO])
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "mirror"])
 def test_limits_of_size_mean_the_bytes_of_a_large_object(tmp_path: Path, clean: bool, kind: Kind) -> None:
