@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,14 @@ KEPT_FILES = 4096
 """Files lately asked for and directories whose ancestors are remembered."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """The plan by which a whole tree is or was fetched, and when that began, in trio's seconds."""
+
+    plan: int
+    since: float
+
+
 class FetchAhead:
     """Fetching ahead in one mount. ``budget`` is what the cache may hold, in bytes; 0 fetches nothing ahead."""
 
@@ -45,8 +54,7 @@ class FetchAhead:
         self._budget = budget
         self._asked: OrderedDict[int, None] = OrderedDict()
         self._ancestors: OrderedDict[int, tuple[int, ...]] = OrderedDict()
-        self._trees: dict[int, int] = {}
-        self._begun: dict[int, float] = {}
+        self._trees: dict[int, _Fetched] = {}
         self._restarts = fetcher.restarts
         self._has_changed = False
         self.planner = Planner(mode)
@@ -76,7 +84,6 @@ class FetchAhead:
         """The tree was made anew, with other numbers: what was planned for the old ones is void."""
         self._ancestors.clear()
         self._trees.clear()
-        self._begun.clear()
         self.order = None
         self.warming.restart()
         self.refreshed(changed=True)
@@ -98,7 +105,8 @@ class FetchAhead:
         into the tree since or could not be had."""
         if self.planner.mode is not Mode.ALL or not self._budget or not self._tree.is_whole or self.warming.is_full:
             return
-        figures = self.warming.figures(self._trees.get(ROOT, 0))
+        former = self._trees.get(ROOT)
+        figures = self.warming.figures(former.plan) if former is not None else None
         if figures is not None and not self._has_changed:
             has_all = not figures.failed and not figures.cancelled
             if has_all or not self._is_fetched(ROOT):
@@ -108,25 +116,23 @@ class FetchAhead:
 
     def missed(self, ino: int) -> None:
         """A reader has to wait for a file: should it be in a tree that was fetched, that has lost some of it."""
-        if self.planner.mode is not Mode.AUTO or not self._begun:
+        if self.planner.mode is not Mode.AUTO or not self._trees:
             return
         entry = self._tree.index.entry(ino)
         for directory in self._ancestors_of(entry.parent) if entry is not None else ():
-            if directory in self._begun and self._is_fetched(directory):
+            if directory in self._trees and self._is_fetched(directory):
                 self.planner.forget_tree(directory)
 
     def _is_fetched(self, ino: int) -> bool:
         """Whether a tree was gone through, a while ago."""
-        is_over = not self.warming.is_under_way(self._trees.get(ino, 0))
-        return is_over and trio.current_time() - self._begun[ino] >= FETCHED_AGAIN
+        tree = self._trees[ino]
+        return not self.warming.is_under_way(tree.plan) and trio.current_time() - tree.since >= FETCHED_AGAIN
 
     def _fetch_tree(self, ino: int) -> None:
         """Fetch what is below a directory, instead of what was begun of that before."""
         if (former := self._trees.get(ino)) is not None:
-            self.warming.drop(former)
-        self._trees = {each: number for each, number in self._trees.items() if self.warming.is_under_way(number)}
-        self._trees[ino] = self.warming.add([ino], TREE)
-        self._begun[ino] = trio.current_time()
+            self.warming.drop(former.plan)
+        self._trees[ino] = _Fetched(self.warming.add([ino], TREE), trio.current_time())
 
     def _guess(self, ino: int) -> None:
         entry = self._tree.index.entry(ino)
