@@ -24,6 +24,22 @@ SOON = GRACE + 60
 """Seconds: far below the deadline of a read, with time for a slow machine."""
 
 
+class Reader(threading.Thread):
+    """Reads a file; ``outcome`` is the errno of that, 0 when it succeeded, None before its end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.outcome: int | None = None
+
+    def run(self) -> None:
+        try:
+            self.path.read_bytes()
+            self.outcome = 0
+        except OSError as error:
+            self.outcome = error.errno
+
+
 def test_sigterm_ends_a_mount_whose_reads_and_listing_wait(cloud: Cloud, tmp_path: Path) -> None:
     """With a reader and a refresh (SIGHUP) waiting for a store that does not answer, and a deadline of five minutes,
     SIGTERM leaves no mount and no process within seconds, and the reader gets an error."""
@@ -36,16 +52,7 @@ def test_sigterm_ends_a_mount_whose_reads_and_listing_wait(cloud: Cloud, tmp_pat
         options = ["--daemon", "--deadline", "300s", "--prefetch", "off", "--refresh", "off"]
         check("swiftfs", "mount", f"local:{CONTAINER}", mountpoint, *options, environ=environ)
         status = mount_status(mountpoint, environ=environ)
-        outcome: list[int | None] = []
-
-        def read() -> None:
-            try:
-                (mountpoint / "a").read_bytes()
-                outcome.append(0)
-            except OSError as error:
-                outcome.append(error.errno)
-
-        reader = threading.Thread(target=read)
+        reader = Reader(mountpoint / "a")
         with proxy.broken(Fault(Stall(), count=None)):
             reader.start()
             until(lambda: proxy.played() >= 1)
@@ -58,7 +65,7 @@ def test_sigterm_ends_a_mount_whose_reads_and_listing_wait(cloud: Cloud, tmp_pat
             reader.join(SOON)
         assert time.monotonic() - begun < SOON
         assert not reader.is_alive()
-        assert outcome[0] in {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EINTR}
+        assert reader.outcome in {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EINTR}
         assert not os.path.ismount(mountpoint)
         assert str(mountpoint) not in Path("/proc/mounts").read_text()
         check("swiftfs", "purge", f"local:{CONTAINER}", environ=environ)
@@ -108,16 +115,7 @@ def test_a_mount_whose_store_is_another_one_after_a_restart_ends(cloud: Cloud, t
         mount = ["swiftfs", "mount", f"local:{CONTAINER}", mountpoint, "--daemon", "--prefetch", "off"]
         check(*mount, "--log-file", log, environ=environ)
         status = mount_status(mountpoint, environ=environ)
-        outcome: list[int | None] = []
-
-        def read() -> None:
-            try:
-                (mountpoint / "a").read_bytes()
-                outcome.append(0)
-            except OSError as error:
-                outcome.append(error.errno)
-
-        reader = threading.Thread(target=read)
+        reader = Reader(mountpoint / "a")
         with proxy.broken(Fault(Stall(), count=None)):
             reader.start()
             until(lambda: proxy.played() >= 1)
@@ -127,7 +125,7 @@ def test_a_mount_whose_store_is_another_one_after_a_restart_ends(cloud: Cloud, t
             until(lambda: not os.path.exists(f"/proc/{status['pid']}/exe"), SOON)
             reader.join(SOON)
         assert not reader.is_alive()
-        assert outcome[0]
+        assert reader.outcome
         assert str(mountpoint) not in Path("/proc/mounts").read_text()
         assert f"the store is at {cloud.storage_url} now and not at {proxy.url}" in log.read_text()
         check(*mount, environ=environ)
